@@ -1,0 +1,71 @@
+#include "dialects/mx/Analysis/KernelCost.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace vernier::mx;
+
+static int64_t elementsOf(Type type, const CostModel &model) {
+  int64_t count = 1;
+  for (int64_t size : shapeOf(type))
+    count *= ShapedType::isDynamic(size) ? model.nominalSize : size;
+  return count;
+}
+
+int64_t vernier::mx::bytesOf(Type type, const CostModel &model) {
+  int64_t count = elementsOf(type, model);
+  if (auto scaled = llvm::dyn_cast<ScaledType>(type)) {
+    FormatAttr format = scaled.getFormat();
+    return count * format.getElementBits() / 8 + count / (format.getBlockRows() * format.getBlockCols());
+  }
+  Type element = llvm::cast<RankedTensorType>(type).getElementType();
+  return count * llvm::divideCeil(element.getIntOrFloatBitWidth(), 8);
+}
+
+/// Rough FP32 operations per element of the result.
+static int64_t workOf(Operation *op) {
+  if (llvm::isa<QuantizeOp, RequantizeOp>(op))
+    return 16;
+  if (llvm::isa<DequantizeOp, TransposeOp>(op))
+    return 8;
+  if (op->getName().getDialectNamespace() == "math")
+    return 12;
+  if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
+    return 2 * shapeOf(unpermute.getIndex().getType())[1];
+  return 1;
+}
+
+KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) {
+  KernelCost cost;
+  // What is read once from memory, and how often each row is visited again by a gather.
+  llvm::DenseSet<Value> read;
+  int64_t repeats = 1;
+  for (Operation *op : kernel.ops)
+    if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
+      repeats = std::max(repeats, shapeOf(unpermute.getIndex().getType())[1]);
+  for (Operation *op : kernel.ops) {
+    auto broadcast = llvm::dyn_cast<BroadcastOp>(op);
+    for (Value operand : op->getOperands()) {
+      bool shapeOnly = broadcast && operand == broadcast.getLike() && operand != broadcast.getInput();
+      if (shapeOnly || kernel.contains(operand) || !read.insert(operand).second)
+        continue;
+      cost.bytesRead += bytesOf(operand.getType(), model);
+    }
+    for (Value result : op->getResults())
+      cost.operations += workOf(op) * elementsOf(result.getType(), model);
+  }
+  // A value computed for a gather is computed once for every destination; k copies of a row, k times.
+  for (Operation *op : kernel.ops)
+    if (auto permute = llvm::dyn_cast<PermuteOp>(op); permute && kernel.contains(permute.getInput()))
+      cost.operations *= 2;
+  if (repeats > 1 && llvm::any_of(kernel.ops, [&](Operation *op) {
+        auto unpermute = llvm::dyn_cast<UnpermuteOp>(op);
+        return unpermute && kernel.contains(unpermute.getInput());
+      }))
+    cost.operations *= repeats;
+  for (Value output : kernel.outputs)
+    cost.bytesWritten += bytesOf(output.getType(), model);
+  cost.microseconds = model.launchMicroseconds + (cost.bytesRead + cost.bytesWritten) / model.bytesPerMicrosecond +
+                      cost.operations / model.operationsPerMicrosecond;
+  return cost;
+}

@@ -1,0 +1,337 @@
+#include "dialects/mx/Analysis/KernelPlan.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/ADT/STLExtras.h"
+
+#include <set>
+
+using namespace mlir;
+using namespace vernier::mx;
+
+bool vernier::mx::isElementwise(Operation *op) { return OpTrait::hasElementwiseMappableTraits(op); }
+
+KernelOps KernelOps::of(KernelOp kernel) {
+  KernelOps result;
+  for (Operation &op : kernel.getBody().front().without_terminator())
+    result.ops.insert(&op);
+  llvm::append_range(result.outputs, kernel.getBody().front().getTerminator()->getOperands());
+  return result;
+}
+
+static unsigned rankOf(Value value) { return shapeOf(value.getType()).size(); }
+
+SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
+  int64_t width = shapeOf(value.getType()).back();
+  if (ShapedType::isDynamic(width))
+    return {{value, 0, ShapedType::kDynamic}};
+  SmallVector<int64_t> bounds{0};
+  if (auto it = breaks.find(value); it != breaks.end())
+    llvm::append_range(bounds, it->second);
+  bounds.push_back(width);
+  SmallVector<Segment> segments;
+  for (auto [begin, end] : llvm::zip(ArrayRef(bounds).drop_back(), ArrayRef(bounds).drop_front()))
+    segments.push_back({value, begin, end - begin});
+  return segments;
+}
+
+namespace {
+/// Walks from the outputs to the operands, asking of each operation what it asks of its operands.
+class Planner {
+public:
+  Planner(const KernelOps &kernel, const Sizes &sizes) : kernel(kernel), sizes(sizes) {}
+
+  PlanResult run() {
+    bool good = plan();
+    return good ? PlanResult{std::move(result), ""} : PlanResult{std::nullopt, std::move(reason)};
+  }
+
+private:
+  bool refuse(const Twine &why) {
+    if (reason.empty())
+      reason = why.str();
+    return false;
+  }
+
+  bool plan();
+  bool planOutput(Value output);
+  bool demand(Value value, Role role, bool gathered);
+  bool demandOperands(Operation *op, Role role, bool gathered);
+  bool unifyRows(const Size &rows, Operation *op);
+  bool noteBlocks(FormatAttr format, bool computed, Operation *op);
+  const SmallVector<int64_t> &breaksOf(Value value);
+  unsigned stageOf(Value value);
+
+  const KernelOps &kernel;
+  const Sizes &sizes;
+  KernelPlan result;
+  std::string reason;
+  bool haveRows = false, ungroupedTiles = false;
+  Operation *rowsFrom = nullptr;
+  std::optional<Role> haveRank;
+  std::optional<Size> haveCols;
+  llvm::DenseSet<Operation *> visitedRowReductions;
+  std::set<std::tuple<void *, int, bool>> visited;
+  llvm::DenseMap<Value, unsigned> stages;
+};
+} // namespace
+
+static std::string nameOf(Operation *op) { return op->getName().getStringRef().str(); }
+
+bool Planner::plan() {
+  if (llvm::any_of(kernel.ops, [](Operation *op) { return llvm::isa<ProductInterface>(op); })) {
+    result.kind = KernelKind::Product;
+    for (Operation *op : kernel.ops)
+      if (!llvm::isa<ProductInterface>(op) || kernel.ops.size() > 1)
+        return refuse("a matrix product is a kernel of its own on this target");
+    return true;
+  }
+  if (llvm::any_of(kernel.outputs, [](Value output) {
+        auto reduce = output.getDefiningOp<ReduceOp>();
+        return reduce && reduce.getAxis() == 0;
+      }))
+    result.kind = KernelKind::Columns;
+  for (Value output : kernel.outputs)
+    if (!planOutput(output))
+      return false;
+  if (!haveRows)
+    result.rows = Size::fixed(1);
+  if (result.groupOffsets && ungroupedTiles)
+    return refuse("blocks along rows start anew with each group in one part and run on in another");
+  // Row reductions in the order of their stages; ties in program order.
+  for (Operation *op : kernel.ops)
+    if (auto reduce = llvm::dyn_cast<ReduceOp>(op); reduce && visitedRowReductions.contains(op)) {
+      stageOf(reduce.getResult());
+      result.rowReductions.push_back(reduce);
+      result.rowStage[op] = stages[reduce.getResult()];
+    }
+  llvm::stable_sort(result.rowReductions, [&](ReduceOp a, ReduceOp b) {
+    return result.rowStage[a] < result.rowStage[b];
+  });
+  for (ReduceOp reduce : result.rowReductions)
+    breaksOf(reduce.getInput());
+  if (!reason.empty())
+    return false;
+  for (Value output : kernel.outputs) {
+    Value source = output;
+    if (auto transpose = output.getDefiningOp<TransposeOp>())
+      source = transpose.getInput();
+    if (rankOf(output) != 2 || result.kind == KernelKind::Columns) {
+      result.rowOutputs.push_back(output);
+      continue;
+    }
+    breaksOf(source);
+    if (!reason.empty())
+      return false;
+    for (Segment segment : result.segmentsOf(source))
+      result.segments.push_back({output, segment.begin, segment.width});
+  }
+  return true;
+}
+
+bool Planner::planOutput(Value output) {
+  Operation *op = output.getDefiningOp();
+  if (!op || !kernel.contains(output))
+    return refuse("a result is an argument");
+  if (result.kind == KernelKind::Columns) {
+    auto reduce = llvm::dyn_cast<ReduceOp>(op);
+    if (!reduce || reduce.getAxis() != 0)
+      return refuse("a reduction over all rows runs down the columns, the rest along the rows");
+    Role role = rankOf(reduce.getInput()) == 2 ? Role::Full : Role::PerRow;
+    if (haveRank && *haveRank != role)
+      return refuse("reductions over all rows of a matrix and of a vector have no columns in common");
+    haveRank = role;
+    if (role == Role::Full && haveCols && !(*haveCols == sizes.get(reduce.getInput(), 1)))
+      return refuse("reductions over all rows of " + haveCols->str() + " and " + sizes.get(reduce.getInput(), 1).str() +
+                    " columns have no columns in common");
+    if (role == Role::Full)
+      haveCols = sizes.get(reduce.getInput(), 1);
+    if (!unifyRows(sizes.get(reduce.getInput(), 0), op) || !demand(reduce.getInput(), role, false))
+      return false;
+    breaksOf(reduce.getInput());
+    if (!result.breaks[reduce.getInput()].empty())
+      return refuse("a reduction over all rows of a concatenation");
+    return reason.empty();
+  }
+  if (auto transpose = llvm::dyn_cast<TransposeOp>(op)) {
+    if (!unifyRows(sizes.get(transpose.getInput(), 0), op))
+      return false;
+    if (auto scaled = llvm::dyn_cast<ScaledType>(transpose.getInput().getType()); scaled && transpose.reblocks()) {
+      result.rowTile = std::max<int64_t>(result.rowTile, 128);
+      if (Value offsets = transpose.getOffsets()) {
+        if (result.groupOffsets && result.groupOffsets != offsets)
+          return refuse("two transposes with different group offsets");
+        result.groupOffsets = offsets;
+        if (kernel.contains(offsets))
+          return refuse("the group offsets are computed, and must be in memory first");
+      } else {
+        ungroupedTiles = true;
+      }
+    } else {
+      // A tile is turned in shared or cached memory; 64 rows of it make whole cache lines of the result.
+      result.rowTile = std::max<int64_t>(result.rowTile, 64);
+    }
+    return demand(transpose.getInput(), Role::Full, false);
+  }
+  Role role = rankOf(output) == 2 ? Role::Full : rankOf(output) == 1 ? Role::PerRow : Role::Scalar;
+  if (rankOf(output) > 2)
+    return refuse("a result of rank " + Twine(rankOf(output)));
+  if (role != Role::Scalar && !unifyRows(sizes.get(output, 0), op))
+    return false;
+  return demand(output, role, false);
+}
+
+bool Planner::unifyRows(const Size &rows, Operation *op) {
+  if (!haveRows) {
+    result.rows = rows;
+    haveRows = true;
+    rowsFrom = op;
+    return true;
+  }
+  if (result.rows == rows)
+    return true;
+  return refuse("different rows: " + result.rows.str() + " (" + nameOf(rowsFrom) + ") and " + rows.str() + " (" +
+                nameOf(op) + ")");
+}
+
+bool Planner::noteBlocks(FormatAttr format, bool computed, Operation *op) {
+  result.blockCols = std::max(result.blockCols, format.getBlockCols());
+  if (!computed || format.getBlockRows() == 1)
+    return true;
+  result.rowTile = std::max(result.rowTile, format.getBlockRows());
+  ungroupedTiles = true;
+  return true;
+}
+
+bool Planner::demand(Value value, Role role, bool gathered) {
+  if (!visited.insert({value.getAsOpaquePointer(), int(role), gathered}).second)
+    return true;
+  if (auto scaled = llvm::dyn_cast<ScaledType>(value.getType())) {
+    if (scaled.getGrouped())
+      return refuse("a grouped transpose is read by products only");
+    if (!noteBlocks(scaled.getFormat(), kernel.contains(value), value.getDefiningOp()))
+      return false;
+    if (gathered && !scaled.getFormat().isRowBlocked() && kernel.contains(value))
+      return refuse("rows are gathered out of blocks that span rows");
+  }
+  if (!kernel.contains(value))
+    return true;
+  Operation *op = value.getDefiningOp();
+  if (role == Role::Full && !gathered && !llvm::isa<TransposeOp>(op) && !unifyRows(sizes.get(value, 0), op))
+    return false;
+  return demandOperands(op, role, gathered);
+}
+
+bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
+  if (llvm::isa<TransposeOp>(op))
+    return refuse("a transposed value is used further: its rows are columns of this kernel");
+  if (auto broadcast = llvm::dyn_cast<BroadcastOp>(op)) {
+    if (broadcast.getDims().empty())
+      return demand(broadcast.getInput(), Role::Scalar, false);
+    Role inner = role == Role::Full ? (broadcast.getDims()[0] == 0 ? Role::PerRow : Role::PerCol) : role;
+    return demand(broadcast.getInput(), inner, inner == Role::PerRow && gathered);
+  }
+  if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
+    if (reduce.getAxis() == 0)
+      return refuse("a reduction over all rows must be finished before its result is used");
+    if (role != Role::PerRow)
+      return refuse("a reduction along the rows is used along the columns");
+    if (gathered)
+      return refuse("the rows that are gathered hang on a reduction along the rows");
+    visitedRowReductions.insert(op);
+    return unifyRows(sizes.get(reduce.getInput(), 0), op) && demand(reduce.getInput(), Role::Full, false);
+  }
+  if (auto permute = llvm::dyn_cast<PermuteOp>(op)) {
+    if (role == Role::PerCol)
+      return refuse("a permuted vector is used along the columns");
+    if (gathered)
+      return refuse("a gather of a gather");
+    return demand(permute.getIndex(), Role::PerRow, false) && demand(permute.getInput(), role, true);
+  }
+  if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op)) {
+    if (gathered)
+      return refuse("a gather of a gather");
+    for (Value operand : {Value(unpermute.getIndex()), Value(unpermute.getWeights())})
+      if (operand && kernel.contains(operand))
+        return refuse("the index or weights of an unpermute are computed, and must be in memory first");
+    return demand(unpermute.getInput(), Role::Full, true);
+  }
+  if (auto quantize = llvm::dyn_cast<QuantizeOp>(op)) {
+    for (Value scalar : {Value(quantize.getSeed()), Value(quantize.getTensorScale())})
+      if (scalar && !demand(scalar, Role::Scalar, false))
+        return false;
+    if (gathered && quantize.getSeed())
+      return refuse("stochastic rounding counts elements before the gather");
+    return demand(quantize.getInput(), Role::Full, gathered);
+  }
+  if (llvm::isa<DequantizeOp, RequantizeOp, SliceOp>(op))
+    return demand(op->getOperand(0), Role::Full, gathered);
+  if (llvm::isa<ConcatOp>(op) || isElementwise(op) || llvm::isa<arith::ConstantOp>(op)) {
+    for (Value operand : op->getOperands())
+      if (!demand(operand, role, gathered))
+        return false;
+    return true;
+  }
+  return refuse(nameOf(op) + " has no lowering into a fused kernel");
+}
+
+const SmallVector<int64_t> &Planner::breaksOf(Value value) {
+  if (auto it = result.breaks.find(value); it != result.breaks.end())
+    return it->second;
+  SmallVector<int64_t> bounds;
+  auto merge = [&](Value operand) {
+    if (rankOf(operand) == 2) {
+      SmallVector<int64_t> more = breaksOf(operand);
+      llvm::append_range(bounds, more);
+    }
+  };
+  Operation *op = kernel.contains(value) ? value.getDefiningOp() : nullptr;
+  if (auto concat = llvm::dyn_cast_or_null<ConcatOp>(op)) {
+    int64_t at = 0;
+    for (Value input : concat.getInputs()) {
+      for (int64_t bound : SmallVector<int64_t>(breaksOf(input)))
+        bounds.push_back(at + bound);
+      if (at)
+        bounds.push_back(at);
+      at += shapeOf(input.getType())[1];
+    }
+  } else if (auto slice = llvm::dyn_cast_or_null<SliceOp>(op)) {
+    int64_t offset = slice.getOffset(), width = shapeOf(slice.getResult().getType())[1];
+    for (int64_t bound : SmallVector<int64_t>(breaksOf(slice.getInput())))
+      if (bound > offset && bound < offset + width)
+        bounds.push_back(bound - offset);
+  } else if (op && (llvm::isa<QuantizeOp, DequantizeOp, RequantizeOp>(op))) {
+    merge(op->getOperand(0));
+    for (Type type : {op->getOperand(0).getType(), op->getResult(0).getType()})
+      if (auto scaled = llvm::dyn_cast<ScaledType>(type))
+        for (int64_t bound : bounds)
+          if (bound % scaled.getFormat().getBlockCols())
+            refuse("a concatenation meets inside a block: column " + Twine(bound) + " is no multiple of " +
+                   Twine(scaled.getFormat().getBlockCols()));
+  } else if (auto permute = llvm::dyn_cast_or_null<PermuteOp>(op)) {
+    merge(permute.getInput());
+  } else if (auto unpermute = llvm::dyn_cast_or_null<UnpermuteOp>(op)) {
+    merge(unpermute.getInput());
+  } else if (op && isElementwise(op)) {
+    for (Value operand : op->getOperands())
+      merge(operand);
+  }
+  llvm::sort(bounds);
+  bounds.erase(llvm::unique(bounds), bounds.end());
+  return result.breaks[value] = bounds;
+}
+
+unsigned Planner::stageOf(Value value) {
+  if (auto it = stages.find(value); it != stages.end())
+    return it->second;
+  unsigned stage = 0;
+  if (kernel.contains(value)) {
+    Operation *op = value.getDefiningOp();
+    for (Value operand : op->getOperands())
+      stage = std::max(stage, stageOf(operand));
+    if (auto reduce = llvm::dyn_cast<ReduceOp>(op); reduce && reduce.getAxis() != 0)
+      ++stage;
+  }
+  return stages[value] = stage;
+}
+
+PlanResult vernier::mx::planKernel(const KernelOps &kernel, const Sizes &sizes) { return Planner(kernel, sizes).run(); }

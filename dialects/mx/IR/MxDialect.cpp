@@ -1,0 +1,59 @@
+// Registration.
+#include "dialects/mx/IR/Mx.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace vernier::mx;
+
+#include "dialects/mx/IR/MxDialect.cpp.inc"
+#include "dialects/mx/IR/MxEnums.cpp.inc"
+
+namespace {
+/// Prints the common formats as #fp8, #mxfp4 and so on.
+struct MxAsmInterface : OpAsmDialectInterface {
+  using OpAsmDialectInterface::OpAsmDialectInterface;
+  AliasResult getAlias(Attribute attr, raw_ostream &os) const final {
+    auto format = llvm::dyn_cast<FormatAttr>(attr);
+    if (!format)
+      return AliasResult::NoAlias;
+    bool fp4 = format.isPacked();
+    int64_t rows = format.getBlockRows(), cols = format.getBlockCols(), longest = std::max(rows, cols);
+    if (format.hasTensorScale())
+      os << "nvfp4";
+    else if (fp4)
+      os << "mxfp4";
+    else
+      os << (longest == 32 ? "mxfp8" : "fp8");
+    int64_t usual = format.hasTensorScale() ? 16 : (fp4 ? 32 : (longest == 32 ? 32 : 128));
+    if (rows > 1 && cols > 1)
+      os << "_block";
+    else if (rows > 1)
+      os << "_column";
+    if (longest != usual)
+      os << "_" << longest;
+    ScaleRule defaultRule = format.hasTensorScale() ? ScaleRule::Nearest
+                            : (!fp4 && longest != 32) ? ScaleRule::Ceil : ScaleRule::Floor;
+    if (format.getRule() != defaultRule)
+      os << "_" << stringifyScaleRule(format.getRule());
+    return AliasResult::FinalAlias;
+  }
+};
+} // namespace
+
+void MxDialect::initialize() {
+  addInterfaces<MxAsmInterface>();
+  registerFormat();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/mx/IR/MxOps.cpp.inc"
+      >();
+}
+
+#include "dialects/mx/IR/MxInterfaces.cpp.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/mx/IR/MxOps.cpp.inc"

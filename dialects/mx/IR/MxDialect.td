@@ -1,0 +1,29 @@
+#ifndef VERNIER_MX_DIALECT
+#define VERNIER_MX_DIALECT
+
+include "mlir/IR/OpBase.td"
+
+def Mx_Dialect : Dialect {
+  let name = "mx";
+  let cppNamespace = "::vernier::mx";
+  let summary = "What is computed: tensors with block scales, and the operations over them";
+  let description = [{
+    The dialect states *what* a microscaling program computes, with value semantics on tensors. It says nothing of
+    tiles, threads or memory: that is what the lowerings of a target decide.
+
+    Plain values are builtin tensors and are computed on with upstream `arith` and `math`; the dialect adds what these
+    lack: the scaled type, conversions into, out of and between scaled formats, products of scaled operands, row
+    movement, block-aware transposes, row reductions, and the kernel region that fusion forms.
+
+    The bits of every conversion are those of the numerics contract: E8M0 scales computed on exponent bits,
+    nearest-even elements, a block with NaN or Inf poisoned as a whole, an all-zero block with scale byte 0.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+  let extraClassDeclaration = "void registerFormat();";
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
+class Mx_Op<string mnemonic, list<Trait> traits = []> : Op<Mx_Dialect, mnemonic, traits>;
+
+#endif

@@ -1,0 +1,93 @@
+// matmul, grouped_matmul, grouped_wgrad: constraints and sizes.
+#include "dialects/mx/IR/MxOps.h"
+
+using namespace mlir;
+using namespace vernier::mx;
+
+/// Both scaled or both plain, scaled ones without a tensor scale.
+static LogicalResult verifyOperands(Operation *op, Type a, Type b) {
+  auto left = llvm::dyn_cast<ScaledType>(a), right = llvm::dyn_cast<ScaledType>(b);
+  if (bool(left) != bool(right))
+    return op->emitOpError() << "expected both operands to be scaled or both to be plain, but got " << a << " and " << b;
+  for (ScaledType type : {left, right})
+    if (type && type.getFormat().hasTensorScale())
+      return op->emitOpError() << "expected E8M0 scales, but got " << type;
+  return success();
+}
+
+static LogicalResult verifyContraction(Operation *op, Type a, Type b, unsigned rightRank) {
+  ArrayRef<int64_t> left = shapeOf(a), right = shapeOf(b);
+  if (left.size() != 2 || right.size() != rightRank)
+    return op->emitOpError() << "expected operands of rank 2 and " << rightRank << ", but got " << shapeString(left) << " and "
+                             << shapeString(right);
+  if (!compatible(left.back(), right.back()))
+    return op->emitOpError() << "expected equal K, but got " << shapeString(left) << " and " << shapeString(right);
+  if (ShapedType::isDynamic(left.back()) && ShapedType::isDynamic(right.back()))
+    return success();
+  for (Type type : {a, b})
+    if (auto scaled = llvm::dyn_cast<ScaledType>(type); scaled && scaled.getFormat().isColumnBlocked())
+      return op->emitOpError() << "expected blocks along K, but got " << scaled << "; transpose it first";
+  return verifyOperands(op, a, b);
+}
+
+static LogicalResult verifyAccumulate(Operation *op, Value accumulate, Type result) {
+  if (!accumulate)
+    return success();
+  if (!llvm::cast<RankedTensorType>(result).getElementType().isF32())
+    return op->emitOpError() << "expected an f32 result with accumulate, but got " << result;
+  return verifySameShape(op, accumulate.getType(), result, "accumulate and result");
+}
+
+LogicalResult MatmulOp::verify() {
+  if (failed(verifyContraction(*this, getA().getType(), getB().getType(), 2)) ||
+      failed(verifyAccumulate(*this, getAccumulate(), getResult().getType())))
+    return failure();
+  int64_t expected[] = {shapeOf(getA().getType())[0], shapeOf(getB().getType())[0]};
+  if (!compatible(expected, shapeOf(getResult().getType())))
+    return emitOpError() << "expected a result of " << shapeString(expected) << ", but got "
+                         << shapeString(shapeOf(getResult().getType()));
+  return success();
+}
+DimSource MatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSource{getA(), 0} : DimSource{getB(), 0}; }
+Value MatmulOp::getLeft() { return getA(); }
+Value MatmulOp::getRight() { return getB(); }
+Value MatmulOp::getGroupOffsets() { return {}; }
+bool MatmulOp::contractsRows() { return false; }
+
+LogicalResult GroupedMatmulOp::verify() {
+  if (failed(verifyContraction(*this, getA().getType(), getB().getType(), 3)))
+    return failure();
+  int64_t expected[] = {shapeOf(getA().getType())[0], shapeOf(getB().getType())[1]};
+  if (!compatible(expected, shapeOf(getResult().getType())))
+    return emitOpError() << "expected a result of " << shapeString(expected) << ", but got "
+                         << shapeString(shapeOf(getResult().getType()));
+  return success();
+}
+DimSource GroupedMatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSource{getA(), 0} : DimSource{getB(), 1}; }
+Value GroupedMatmulOp::getLeft() { return getA(); }
+Value GroupedMatmulOp::getRight() { return getB(); }
+Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
+bool GroupedMatmulOp::contractsRows() { return false; }
+
+LogicalResult GroupedWgradOp::verify() {
+  ArrayRef<int64_t> dy = shapeOf(getDy().getType()), x = shapeOf(getX().getType()), result = getResult().getType().getShape();
+  if (dy.size() != 2 || x.size() != 2 || !compatible(dy[0], x[0]))
+    return emitOpError() << "expected dy [M, N] and x [M, K], but got " << shapeString(dy) << " and " << shapeString(x);
+  if (!compatible(dy[1], result[1]) || !compatible(x[1], result[2]))
+    return emitOpError() << "expected a result of experts x " << shapeString({dy[1], x[1]}) << ", but got "
+                         << shapeString(result);
+  if (failed(verifyRowBlocked(*this, getDy().getType(), "dy")) || failed(verifyRowBlocked(*this, getX().getType(), "x")) ||
+      failed(verifyOperands(*this, getDy().getType(), getX().getType())))
+    return failure();
+  if (ShapedType::isDynamic(result[0]))
+    return emitOpError() << "expected a static number of experts, but got " << shapeString(result);
+  int64_t offsets = getOffsets().getType().getDimSize(0);
+  if (!compatible(offsets, result[0] + 1))
+    return emitOpError() << "expected " << result[0] + 1 << " offsets for " << result[0] << " experts, but got " << offsets;
+  return verifyAccumulate(*this, getAccumulate(), getResult().getType());
+}
+DimSource GroupedWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }
+Value GroupedWgradOp::getLeft() { return getDy(); }
+Value GroupedWgradOp::getRight() { return getX(); }
+Value GroupedWgradOp::getGroupOffsets() { return getOffsets(); }
+bool GroupedWgradOp::contractsRows() { return true; }

@@ -1,0 +1,58 @@
+// Between a matrix and its vectors: broadcasts and reductions.
+#ifndef VERNIER_MX_ROW_OPS
+#define VERNIER_MX_ROW_OPS
+
+include "dialects/mx/IR/MxTypes.td"
+include "dialects/mx/IR/MxInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Mx_BroadcastOp : Mx_Op<"broadcast", [Pure, DeclareOpInterfaceMethods<Mx_DimsInterface>]> {
+  let summary = "repeats a scalar, one value a row, or one value a column";
+  let description = [{
+    Dimension i of the input becomes dimension `dims[i]` of the result; the input repeats along the others. `dims` is
+    `[]` for a scalar, `[0]` for one value a row, `[1]` for one value a column. The run-time sizes of the result are
+    those of `like`, of which nothing else is read.
+
+    Shapes: input [], [M] or [N], like [M, N] -> result [M, N]; or input [], like [M] -> result [M].
+
+    Constraints:
+    1. the rank of the result is that of `like`, and static sizes agree;
+    2. `dims` names one dimension of the result for each of the input.
+
+    Example:
+
+    ```mlir
+    %b = mx.broadcast %w dims [0] like %x : tensor<?xf32>, tensor<?x64xbf16> -> tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Mx_Plain:$input, Mx_Value:$like, DenseI64ArrayAttr:$dims);
+  let results = (outs Mx_Plain:$result);
+  let assemblyFormat = "$input `dims` $dims `like` $like attr-dict `:` type($input) `,` type($like) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Mx_ReduceOp : Mx_Op<"reduce", [Pure, DeclareOpInterfaceMethods<Mx_DimsInterface>]> {
+  let summary = "sum, maximum or minimum along one axis";
+  let description = [{
+    `result[r] = kind over c of input[r, c]` for axis 1, `result[c] = kind over r of input[r, c]` for axis 0. A sum of
+    no numbers is 0; a maximum or minimum of none is -inf or +inf; a NaN wins both. The order of a sum is fixed within a
+    target and free between targets.
+
+    Shapes: input [M, N] -> [M] (axis 1) or [N] (axis 0); input [M] -> [] (axis 0).
+
+    Constraints:
+    1. the axis lies inside the input's rank, and the result lacks exactly that dimension.
+
+    Example:
+
+    ```mlir
+    %s = mx.reduce sum %x axis 1 : tensor<?x64xf32> -> tensor<?xf32>
+    ```
+  }];
+  let arguments = (ins RankedTensorOf<[F32]>:$input, Mx_ReduceKind:$kind, I64Attr:$axis);
+  let results = (outs RankedTensorOf<[F32]>:$result);
+  let assemblyFormat = "$kind $input `axis` $axis attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+#endif

@@ -1,0 +1,73 @@
+#ifndef VERNIER_MX_PASSES
+#define VERNIER_MX_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def SinkTransposes : Pass<"mx-sink-transposes", "::mlir::func::FuncOp"> {
+  let summary = "move transposes behind what is computed on their results";
+  let description = [{
+    A kernel walks rows. A value that is transposed first and then quantised would need a second walk down the columns;
+    quantised in blocks down the columns first and transposed last, it leaves the same walk as the rows do, and the
+    transpose is a move of bytes. The bits are the same either way.
+
+    ```mlir
+    %t = mx.transpose %x : tensor<?x256xf32> -> tensor<256x?xf32>
+    %q = mx.quantize %t : tensor<256x?xf32> -> !mx.scaled<256x?, #fp8>
+    ```
+    becomes
+    ```mlir
+    %p = mx.quantize %x : tensor<?x256xf32> -> !mx.scaled<?x256, #fp8_column>
+    %q = mx.transpose %p : !mx.scaled<?x256, #fp8_column> -> !mx.scaled<256x?, #fp8>
+    ```
+    Elementwise operations are passed likewise, when every matrix operand is a transpose.
+  }];
+}
+
+def ExpandProducts : Pass<"mx-expand-products", "::mlir::func::FuncOp"> {
+  let summary = "re-encode 4-bit operands of products to E4M3";
+  let description = [{
+    A product counts an operand in a 4-bit format as its re-encoding to E4M3 in blocks of 128. A target that has no way
+    to read 4-bit codes inside a product makes the re-encoding an operation:
+
+    ```mlir
+    %d = mx.matmul %a, %b : !mx.scaled<?x256, #mxfp4>, !mx.scaled<512x256, #fp8_block> -> tensor<?x512xbf16>
+    ```
+    becomes
+    ```mlir
+    %e = mx.requantize %a : !mx.scaled<?x256, #mxfp4> -> !mx.scaled<?x256, #fp8>
+    %d = mx.matmul %e, %b : !mx.scaled<?x256, #fp8>, !mx.scaled<512x256, #fp8_block> -> tensor<?x512xbf16>
+    ```
+    `mx.grouped_wgrad` re-blocks along rows and reads 4-bit codes itself, so it is left alone.
+  }];
+}
+
+def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {
+  let summary = "form kernels";
+  let description = [{
+    Puts every operation into an `mx.kernel`. Each starts alone; then the two kernels whose union saves most time by the
+    cost model are joined, until no union is both possible and cheaper. What is possible is decided by the kernel plan
+    alone (one row space, one direction, one place where blocks start), never by the names of operations. A value that
+    is cheaper to compute twice than to write and read is computed twice.
+
+    For every pair of kernels that stay apart though one feeds the other or both read the same value, the reason is kept
+    on the later one.
+
+    ```mlir
+    %y = arith.extf %x : tensor<?x64xbf16> to tensor<?x64xf32>
+    %q = mx.quantize %y : tensor<?x64xf32> -> !mx.scaled<?x64, #mxfp8>
+    ```
+    becomes
+    ```mlir
+    %q = mx.kernel @f(%a = %x : tensor<?x64xbf16>) -> !mx.scaled<?x64, #mxfp8> {
+      %y = arith.extf %a : tensor<?x64xbf16> to tensor<?x64xf32>
+      %t = mx.quantize %y : tensor<?x64xf32> -> !mx.scaled<?x64, #mxfp8>
+      mx.yield %t : !mx.scaled<?x64, #mxfp8>
+    }
+    ```
+  }];
+  let options = [
+    Option<"maxKernels", "max-kernels", "int64_t", "0", "refuse to form more kernels than this (0: any number)">
+  ];
+}
+
+#endif
