@@ -12,6 +12,10 @@ LogicalResult QuantizeOp::verify() {
   bool stochastic = getRounding() == Rounding::Stochastic;
   if (stochastic != bool(getSeed()))
     return emitOpError() << (stochastic ? "stochastic rounding needs a seed" : "a seed needs stochastic rounding");
+  if (stochastic && ShapedType::isDynamic(getResult().getType().getCols()))
+    return emitOpError() << "stochastic rounding needs a static number of columns, to number the elements";
+  if (stochastic && format.hasTensorScale())
+    return emitOpError() << "stochastic rounding is not defined with f8E4M3FN scales";
   if (format.hasTensorScale() != bool(getTensorScale()))
     return emitOpError() << (format.hasTensorScale() ? "a format with f8E4M3FN scales needs a tensor scale"
                                                      : "a tensor scale needs a format with f8E4M3FN scales");

@@ -12,7 +12,7 @@ using namespace vernier::mx;
 namespace {
 class Search {
 public:
-  Search(Block &block, const Sizes &sizes, const CostModel &model) : block(block), sizes(sizes), model(model) {
+  Search(Block &block, const Sizes &sizes, const CostModel &model) : sizes(sizes), model(model) {
     for (auto [i, op] : llvm::enumerate(block.without_terminator()))
       order[&op] = i;
     for (auto &[op, i] : order)
@@ -261,7 +261,6 @@ private:
     }
   }
 
-  Block &block;
   const Sizes &sizes;
   const CostModel &model;
   llvm::DenseMap<Operation *, unsigned> order;

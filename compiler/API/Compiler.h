@@ -1,0 +1,55 @@
+// The compiler as a library. No MLIR in sight: bindings and tools see text in, artifacts out.
+#ifndef VERNIER_COMPILER_API_COMPILER_H
+#define VERNIER_COMPILER_API_COMPILER_H
+
+#include "runtime/Artifact.h"
+#include "runtime/Cache.h"
+#include "runtime/HostProgram.h"
+#include "runtime/Result.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace vernier {
+
+struct CompileOptions {
+  std::string target = "host";
+  int64_t maxKernels = 0; ///< refuse to form more kernels than this; 0: any number.
+};
+
+/// A module at one phase.
+struct PhaseDump {
+  std::string name, suffix, text;
+};
+
+/// (name, description, file suffix) of every phase, in order.
+struct PhaseInfo {
+  std::string name, description, suffix;
+};
+std::vector<PhaseInfo> listPhases();
+
+/// Compiles a module in phase `input` with one function. Errors are the diagnostics, with their notes.
+runtime::Result<runtime::Artifact> compile(const std::string &module, const CompileOptions &options);
+
+/// Lowers a module from one phase to another. With `all`, the result holds every phase on the way.
+runtime::Result<std::vector<PhaseDump>> lower(const std::string &module, const std::string &from, const std::string &until,
+                                              bool all, const CompileOptions &options);
+
+/// Key of the artifact: a digest of ABI version, canonical module without locations, options, chip and the contents of
+/// the compiler's own library.
+runtime::Result<std::string> cacheKey(const std::string &module, const CompileOptions &options);
+
+/// compile(), through the cache.
+runtime::Result<runtime::Cached> compileCached(const std::string &module, const CompileOptions &options, runtime::Cache &cache);
+
+/// Makes a host artifact callable.
+runtime::Result<std::unique_ptr<runtime::HostProgram>> loadHost(std::shared_ptr<const runtime::Artifact> artifact);
+
+/// What identifies this build of the compiler: the build id that the linker computed from its contents.
+std::string libraryHash();
+
+} // namespace vernier
+
+#endif

@@ -1,0 +1,209 @@
+#include "compiler/API/LaunchPlan.h"
+
+#include "dialects/mx/Analysis/KernelPlan.h"
+#include "dialects/mx/Analysis/Storage.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace vernier;
+
+static runtime::SizeTerm termOf(const mx::Size &size) {
+  runtime::SizeTerm term;
+  term.argument = size.argument;
+  term.dim = size.dim;
+  term.constant = size.constant;
+  term.roundUps.assign(size.roundUps.begin(), size.roundUps.end());
+  return term;
+}
+
+static std::string nameOf(Type type) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type)) {
+    mx::FormatAttr format = scaled.getFormat();
+    os << format.getElement() << ":" << format.getBlockRows() << "x" << format.getBlockCols() << ":" << format.getScale() << ":"
+       << stringifyScaleRule(format.getRule());
+  } else {
+    os << llvm::cast<RankedTensorType>(type).getElementType();
+  }
+  return text;
+}
+
+namespace {
+class Describer {
+public:
+  Describer(func::FuncOp function, ModuleOp loops, runtime::Artifact &artifact)
+      : function(function), loops(loops), artifact(artifact), sizes(function) {}
+
+  LogicalResult run() {
+    for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
+      runtime::ValueSpec spec{nameOf(argument.getType()), {}, buffersFor(argument, runtime::BufferSpec::Argument)};
+      for (auto [dim, size] : llvm::enumerate(mx::shapeOf(argument.getType()))) {
+        mx::Size own{int(i), unsigned(dim), 0, {}};
+        spec.shape.push_back({{termOf(ShapedType::isDynamic(size) ? own : mx::Size::fixed(size))}});
+      }
+      artifact.arguments.push_back(std::move(spec));
+    }
+    Operation *terminator = function.getBody().front().getTerminator();
+    for (Value result : terminator->getOperands()) {
+      if (llvm::isa<BlockArgument>(result) || buffers.contains(result))
+        return function.emitError() << "a result is an argument, or returned twice; return it outside the compiled function";
+      runtime::ValueSpec spec{nameOf(result.getType()), {}, buffersFor(result, runtime::BufferSpec::Result)};
+      for (unsigned dim = 0; dim < mx::shapeOf(result.getType()).size(); ++dim)
+        spec.shape.push_back({{termOf(sizes.get(result, dim))}});
+      artifact.results.push_back(std::move(spec));
+    }
+    for (Operation &op : function.getBody().front().without_terminator())
+      describe(llvm::cast<mx::KernelOp>(op));
+    for (const auto &equality : sizes.equalities()) {
+      runtime::CheckSpec check;
+      check.left = {{termOf(equality.left)}};
+      check.right = {{termOf(equality.right)}};
+      artifact.checks.push_back(std::move(check));
+    }
+    return success();
+  }
+
+private:
+  std::vector<int> buffersFor(Value value, runtime::BufferSpec::Kind kind) {
+    auto &known = buffers[value];
+    if (!known.empty())
+      return known;
+    for (const mx::Buffer &buffer : mx::buffersOf(value.getType())) {
+      runtime::BufferSpec spec;
+      spec.kind = kind;
+      llvm::raw_string_ostream(spec.element) << buffer.element;
+      for (const mx::BufferDim &dim : buffer.dims)
+        spec.shape.push_back(sizeOf(value, dim));
+      known.push_back(int(artifact.buffers.size()));
+      artifact.buffers.push_back(std::move(spec));
+    }
+    return known;
+  }
+
+  runtime::SizeExpr sizeOf(Value value, const mx::BufferDim &dim) {
+    runtime::SizeTerm term = termOf(sizes.get(value, dim.dim));
+    term.divisor = dim.divisor;
+    if (!dim.grouped)
+      return {{term}};
+    // One spare block for each group: floor(rows / 128) + offsets - 1.
+    term.roundDown = true;
+    runtime::SizeTerm groups = termOf(sizes.get(groupOffsets(value), 0)), minusOne;
+    minusOne.constant = -1;
+    return {{term, groups, minusOne}};
+  }
+
+  Value groupOffsets(Value value) {
+    auto kernel = value.getDefiningOp<mx::KernelOp>();
+    Value inner = kernel.getBody().front().getTerminator()->getOperand(llvm::cast<OpResult>(value).getResultNumber());
+    auto offsets = llvm::cast<BlockArgument>(inner.getDefiningOp<mx::TransposeOp>().getOffsets());
+    return kernel.getOperand(offsets.getArgNumber());
+  }
+
+  void describe(mx::KernelOp kernel) {
+    runtime::KernelSpec spec;
+    spec.name = kernel.getName().str();
+    for (auto [operand, argument] : llvm::zip(kernel.getOperands(), kernel.getBody().getArguments())) {
+      std::vector<int> mine = buffersFor(operand, runtime::BufferSpec::Temporary);
+      spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
+      bool read = llvm::any_of(argument.getUses(), [](OpOperand &use) {
+        auto broadcast = llvm::dyn_cast<mx::BroadcastOp>(use.getOwner());
+        return !broadcast || use.getOperandNumber() != 1;
+      });
+      if (read)
+        spec.reads.insert(spec.reads.end(), mine.begin(), mine.end());
+    }
+    for (Value result : kernel.getResults()) {
+      std::vector<int> mine = buffersFor(result, runtime::BufferSpec::Temporary);
+      spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
+      spec.writes.insert(spec.writes.end(), mine.begin(), mine.end());
+    }
+    auto lowered = loops.lookupSymbol<func::FuncOp>(kernel.getName());
+    for (Attribute size : lowered->getAttrOfType<ArrayAttr>("vernier.sizes")) {
+      ArrayRef<int64_t> words = llvm::cast<DenseI64ArrayAttr>(size).asArrayRef();
+      mx::Size decoded{int(words[0]), unsigned(words[1]), words[2], {}};
+      decoded.roundUps.assign(words.begin() + 3, words.end());
+      spec.sizes.push_back({{termOf(decoded)}});
+    }
+    for (Operation &op : kernel.getBody().front().without_terminator()) {
+      spec.operations.push_back(op.getName().getStringRef().str());
+      addValueChecks(kernel, op);
+    }
+    if (ArrayAttr reasons = kernel.getReasonsAttr())
+      for (Attribute reason : reasons)
+        spec.reasons.push_back(llvm::cast<StringAttr>(reason).str());
+    spec.schedule = scheduleOf(kernel);
+    artifact.kernels.push_back(std::move(spec));
+  }
+
+  std::string scheduleOf(mx::KernelOp kernel) {
+    mx::PlanResult result = mx::planKernel(mx::KernelOps::of(kernel), sizes);
+    const mx::KernelPlan &plan = *result.plan;
+    if (plan.kind == mx::KernelKind::Product)
+      return "matrix product";
+    if (plan.kind == mx::KernelKind::Columns)
+      return "down the columns of " + plan.rows.str() + " rows";
+    std::string text = "tiles of " + std::to_string(plan.rowTile) + " of " + plan.rows.str() + " rows";
+    if (plan.groupOffsets)
+      text += ", anew with each group";
+    unsigned passes = 1;
+    for (auto &[op, stage] : plan.rowStage)
+      passes = std::max(passes, stage + 1);
+    if (passes > 1)
+      text += ", " + std::to_string(passes) + " passes over a row";
+    return text;
+  }
+
+  /// Offsets and indices that come straight from an argument are checked before the call.
+  void addValueChecks(mx::KernelOp kernel, Operation &op) {
+    auto add = [&](runtime::CheckSpec::Kind kind, Value value, Value limitOf) {
+      auto inner = llvm::dyn_cast_or_null<BlockArgument>(value);
+      auto outer = inner ? llvm::dyn_cast<BlockArgument>(kernel.getOperand(inner.getArgNumber())) : BlockArgument();
+      if (!outer)
+        return;
+      runtime::CheckSpec check;
+      check.kind = kind;
+      check.argument = int(outer.getArgNumber());
+      check.left = {{termOf(sizes.get(limitOf, 0))}};
+      artifact.checks.push_back(std::move(check));
+    };
+    if (auto transpose = llvm::dyn_cast<mx::TransposeOp>(op); transpose && transpose.getOffsets())
+      add(runtime::CheckSpec::Offsets, transpose.getOffsets(), transpose.getInput());
+    if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op))
+      add(runtime::CheckSpec::Index, permute.getIndex(), permute.getInput());
+    if (auto unpermute = llvm::dyn_cast<mx::UnpermuteOp>(op))
+      add(runtime::CheckSpec::Index, unpermute.getIndex(), unpermute.getInput());
+    if (auto product = llvm::dyn_cast<mx::ProductInterface>(op); product && product.getGroupOffsets()) {
+      add(runtime::CheckSpec::Offsets, product.getGroupOffsets(), product.getLeft());
+      if (auto grouped = llvm::dyn_cast<mx::GroupedMatmulOp>(op))
+        addGroupCount(kernel, grouped);
+    }
+  }
+
+  /// One offset more than there are matrices.
+  void addGroupCount(mx::KernelOp, mx::GroupedMatmulOp op) {
+    runtime::CheckSpec check;
+    check.left = {{termOf(sizes.get(op.getOffsets(), 0))}};
+    runtime::SizeTerm one;
+    one.constant = 1;
+    check.right = {{termOf(sizes.get(op.getB(), 0)), one}};
+    artifact.checks.push_back(std::move(check));
+  }
+
+  func::FuncOp function;
+  ModuleOp loops;
+  runtime::Artifact &artifact;
+  mx::Sizes sizes;
+  llvm::DenseMap<Value, std::vector<int>> buffers;
+};
+} // namespace
+
+LogicalResult vernier::describeLaunch(ModuleOp fused, ModuleOp loops, runtime::Artifact &artifact) {
+  auto functions = fused.getOps<func::FuncOp>();
+  if (!llvm::hasSingleElement(functions))
+    return fused.emitError() << "expected a module of one function";
+  func::FuncOp function = *functions.begin();
+  artifact.name = function.getName().str();
+  return Describer(function, loops, artifact).run();
+}

@@ -1,0 +1,16 @@
+// What a call must do, read off the IR.
+#ifndef VERNIER_COMPILER_API_LAUNCHPLAN_H
+#define VERNIER_COMPILER_API_LAUNCHPLAN_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "runtime/Artifact.h"
+
+namespace vernier {
+
+/// Fills arguments, results, buffers, checks and kernels from the fused module; `loops` is the same program with its
+/// kernels lowered, and says which sizes each takes.
+mlir::LogicalResult describeLaunch(mlir::ModuleOp fused, mlir::ModuleOp loops, runtime::Artifact &artifact);
+
+} // namespace vernier
+
+#endif

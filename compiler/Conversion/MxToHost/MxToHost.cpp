@@ -1,0 +1,115 @@
+// Pass convert-mx-to-host.
+#include "compiler/Conversion/MxToHost/Kernels.h"
+#include "compiler/Conversion/MxToHost/Passes.h"
+#include "dialects/mx/Analysis/Storage.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+namespace vernier {
+#define GEN_PASS_DEF_CONVERTMXTOHOST
+#include "compiler/Conversion/MxToHost/Passes.h.inc"
+} // namespace vernier
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::host;
+
+SmallVector<mx::Size> vernier::host::wantedSizes(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes) {
+  SmallVector<mx::Size> wanted;
+  if (plan.kind == mx::KernelKind::Rows)
+    wanted.push_back(plan.rows);
+  if (plan.kind == mx::KernelKind::Columns) {
+    wanted.push_back(plan.rows);
+    Value output = kernel.getBody().front().getTerminator()->getOperand(0);
+    Value input = output.getDefiningOp<mx::ReduceOp>().getInput();
+    if (mx::shapeOf(input.getType()).size() == 2)
+      wanted.push_back(sizes.get(input, 1));
+  }
+  return wanted;
+}
+
+/// [argument, dim, constant, round-ups...]
+static DenseI64ArrayAttr encodeSize(OpBuilder &b, const mx::Size &size) {
+  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant};
+  llvm::append_range(words, size.roundUps);
+  return b.getDenseI64ArrayAttr(words);
+}
+
+namespace {
+struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
+  void runOnOperation() override {
+    for (auto function : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
+      mx::Sizes sizes(function);
+      for (Operation &op : function.getBody().front().without_terminator()) {
+        auto kernel = llvm::dyn_cast<mx::KernelOp>(op);
+        if (!kernel) {
+          op.emitError() << "expected kernels only; run mx-fuse-kernels first";
+          return signalPassFailure();
+        }
+        mx::PlanResult plan = mx::planKernel(mx::KernelOps::of(kernel), sizes);
+        if (!plan.plan) {
+          kernel.emitError() << "no plan for this kernel: " << plan.reason;
+          return signalPassFailure();
+        }
+        lower(kernel, *plan.plan, sizes);
+      }
+      function.erase();
+    }
+  }
+
+  func::FuncOp makeFunction(mx::KernelOp kernel, StringRef name, ArrayRef<mx::Size> wanted, bool counts) {
+    OpBuilder b(&getContext());
+    b.setInsertionPointToEnd(getOperation().getBody());
+    SmallVector<Type> types;
+    auto addBuffers = [&](Type type) {
+      for (const mx::Buffer &buffer : mx::buffersOf(type))
+        types.push_back(MemRefType::get(buffer.shape, buffer.element));
+    };
+    llvm::for_each(kernel.getOperandTypes(), addBuffers);
+    llvm::for_each(kernel.getResultTypes(), addBuffers);
+    types.append(wanted.size() + (counts ? 0 : 2), b.getIndexType());
+    SmallVector<Type> results;
+    if (counts)
+      results.push_back(b.getIndexType());
+    auto function = func::FuncOp::create(b, kernel.getLoc(), name, b.getFunctionType(types, results));
+    function.addEntryBlock();
+    return function;
+  }
+
+  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes) {
+    SmallVector<mx::Size> wanted = wantedSizes(kernel, plan, sizes);
+    for (bool counts : {false, true}) {
+      std::string name = kernel.getName().str() + (counts ? ".tasks" : "");
+      func::FuncOp function = makeFunction(kernel, name, wanted, counts);
+      OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
+      KernelFrame frame{function, {}, {}, {}};
+      ArrayRef<BlockArgument> tail = function.getArguments().take_back(wanted.size() + (counts ? 0 : 2));
+      for (unsigned i = 0; i < wanted.size(); ++i)
+        frame.sizes.push_back(tail[i]);
+      if (!counts) {
+        frame.begin = tail[wanted.size()];
+        frame.end = tail[wanted.size() + 1];
+        function->setAttr("vernier.sizes", b.getArrayAttr(llvm::map_to_vector(wanted, [&](const mx::Size &size) -> Attribute {
+                            return encodeSize(b, size);
+                          })));
+      }
+      TileEmitter emitter(b, kernel, plan, function);
+      SmallVector<Value> results;
+      switch (plan.kind) {
+      case mx::KernelKind::Rows:
+        counts ? results.push_back(countRowTasks(emitter, frame)) : emitRowKernel(emitter, frame);
+        break;
+      case mx::KernelKind::Columns:
+        counts ? results.push_back(countColumnTasks(emitter, frame)) : emitColumnKernel(emitter, frame);
+        break;
+      case mx::KernelKind::Product:
+        counts ? results.push_back(countProductTasks(emitter, frame)) : emitProductKernel(emitter, frame);
+        break;
+      }
+      func::ReturnOp::create(b, kernel.getLoc(), results);
+    }
+  }
+};
+} // namespace

@@ -1,0 +1,50 @@
+#include "compiler/Pipelines/HostPipeline.h"
+
+#include "compiler/Conversion/MxToHost/Passes.h"
+#include "dialects/mx/Transforms/Passes.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/Transforms/RequestCWrappers.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+void vernier::buildFused(OpPassManager &manager, const PipelineOptions &options) {
+  auto &function = manager.nest<func::FuncOp>();
+  function.addPass(createCanonicalizerPass());
+  function.addPass(createCSEPass());
+  function.addPass(mx::createSinkTransposes());
+  function.addPass(mx::createExpandProducts());
+  function.addPass(createCanonicalizerPass());
+  function.addPass(createCSEPass());
+  mx::FuseKernelsOptions fuse;
+  fuse.maxKernels = options.maxKernels;
+  function.addPass(mx::createFuseKernels(fuse));
+}
+
+void vernier::buildLoops(OpPassManager &manager, const PipelineOptions &) {
+  manager.addPass(createConvertMxToHost());
+  auto &function = manager.nest<func::FuncOp>();
+  function.addPass(createCanonicalizerPass());
+  function.addPass(createCSEPass());
+}
+
+void vernier::buildLLVM(OpPassManager &manager, const PipelineOptions &) {
+  auto &function = manager.nest<func::FuncOp>();
+  function.addPass(LLVM::createLLVMRequestCWrappersPass());
+  function.addPass(arith::createArithExpandOpsPass());
+  function.addPass(memref::createExpandStridedMetadataPass());
+  manager.addPass(createConvertMathToLibmPass());
+  manager.addPass(createConvertVectorToLLVMPass());
+  manager.addPass(createSCFToControlFlowPass());
+  manager.addPass(createConvertMathToLLVMPass());
+  manager.addPass(createConvertIndexToLLVMPass());
+  manager.addPass(createArithToLLVMConversionPass());
+  manager.addPass(createFinalizeMemRefToLLVMConversionPass());
+  manager.addPass(createConvertFuncToLLVMPass());
+  manager.addPass(createConvertControlFlowToLLVMPass());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+}

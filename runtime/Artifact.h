@@ -1,0 +1,89 @@
+// The contract between compiler and runtime: a compiled function and what a call of it must do.
+#ifndef VERNIER_RUNTIME_ARTIFACT_H
+#define VERNIER_RUNTIME_ARTIFACT_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace vernier::runtime {
+
+/// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
+inline constexpr int kAbiVersion = 1;
+
+/// A run-time size, from the logical shapes of a call's arguments.
+struct SizeTerm {
+  int argument = -1; ///< -1: `constant`.
+  unsigned dim = 0;
+  int64_t constant = 0;
+  std::vector<int64_t> roundUps; ///< rounded up to each in turn.
+  int64_t divisor = 1;
+  bool roundDown = false;        ///< the division rounds down rather than up.
+};
+/// The sum of its terms.
+struct SizeExpr {
+  std::vector<SizeTerm> terms;
+};
+
+using Shape = std::vector<int64_t>;
+
+int64_t evaluate(const SizeExpr &expr, const std::vector<Shape> &arguments);
+/// "rows of argument 0", for messages.
+std::string describe(const SizeExpr &expr);
+
+/// A logical argument or result: a tensor, or a scaled tensor of several buffers.
+struct ValueSpec {
+  std::string type;               ///< "f32", "bf16", ..., or a format such as "f4E2M1FN:1x32:f8E8M0FNU:floor".
+  std::vector<SizeExpr> shape;    ///< for an argument: constants where static, else its own dimension.
+  std::vector<int> buffers;       ///< indices into Artifact::buffers.
+};
+
+struct BufferSpec {
+  enum Kind { Argument, Result, Temporary } kind = Temporary;
+  std::string element;            ///< "f32", "bf16", "f16", "i32", "i64", "i8".
+  std::vector<SizeExpr> shape;
+};
+
+/// What a caller is held to before anything runs.
+struct CheckSpec {
+  enum Kind {
+    EqualSizes, ///< left == right
+    Offsets,    ///< argument `argument` ascends from 0 or more to at most `left`
+    Index,      ///< entries of argument `argument` lie in [-1, left)
+  } kind = EqualSizes;
+  SizeExpr left, right;
+  int argument = -1;
+};
+
+struct KernelSpec {
+  std::string name;
+  std::vector<int> buffers;       ///< operands, then results.
+  std::vector<SizeExpr> sizes;
+  // For people: what explain() prints.
+  std::vector<std::string> operations;
+  std::vector<std::string> reasons;
+  std::string schedule;
+  std::vector<int> reads;         ///< buffers whose contents are read (an operand may lend its shape only).
+  std::vector<int> writes;
+};
+
+struct Artifact {
+  std::string name;
+  std::string target;             ///< "host".
+  std::string chip;
+  std::vector<ValueSpec> arguments, results;
+  std::vector<BufferSpec> buffers;
+  std::vector<CheckSpec> checks;
+  std::vector<KernelSpec> kernels;
+  std::string code = {};          ///< host: an object file.
+};
+
+unsigned elementBytes(const std::string &element);
+
+/// Everything but `code`, as one line of JSON, and back; an empty name means that the text was no artifact.
+std::string toJson(const Artifact &artifact);
+Artifact fromJson(const std::string &text);
+
+} // namespace vernier::runtime
+
+#endif

@@ -1,0 +1,176 @@
+#include "runtime/HostProgram.h"
+
+#include "runtime/ThreadPool.h"
+
+#include <cstdlib>
+#include <new>
+
+using namespace vernier::runtime;
+
+namespace {
+/// What a kernel takes for a buffer: MLIR's memref descriptor, followed by its sizes and strides.
+struct Descriptor {
+  void *allocated, *aligned;
+  int64_t offset = 0;
+  int64_t sizesAndStrides[8] = {};
+
+  Descriptor(void *data, const Shape &shape) : allocated(data), aligned(data) {
+    size_t rank = shape.size();
+    int64_t stride = 1;
+    for (size_t i = rank; i-- > 0; stride *= shape[i]) {
+      sizesAndStrides[i] = shape[i];
+      sizesAndStrides[rank + i] = stride;
+    }
+  }
+};
+
+struct Temporary {
+  void *data = nullptr;
+  Temporary() = default;
+  Temporary(Temporary &&other) noexcept : data(other.data) { other.data = nullptr; }
+  ~Temporary() { std::free(data); }
+};
+} // namespace
+
+static std::vector<Shape> shapesOf(const std::vector<ValueView> &values) {
+  std::vector<Shape> shapes;
+  for (const ValueView &value : values)
+    shapes.push_back(value.shape);
+  return shapes;
+}
+
+static std::string number(int64_t value) { return std::to_string(value); }
+
+static Status checkOffsets(const CheckSpec &check, const int32_t *values, int64_t count, int64_t limit) {
+  auto fail = [&](const std::string &what) {
+    return Error{"offsets (argument " + number(check.argument) + "): " + what};
+  };
+  if (count < 1)
+    return fail("expected at least one offset, but got none");
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t before = i ? values[i - 1] : 0;
+    if (values[i] < before)
+      return fail("expected ascending offsets from 0, but offset " + number(i) + " is " + number(values[i]) + " after " +
+                  number(before));
+  }
+  if (values[count - 1] > limit)
+    return fail("expected offsets within the " + number(limit) + " rows, but offset " + number(count - 1) + " is " +
+                number(values[count - 1]));
+  return {};
+}
+
+static Status checkIndex(const CheckSpec &check, const int32_t *values, int64_t count, int64_t limit) {
+  for (int64_t i = 0; i < count; ++i)
+    if (values[i] < -1 || values[i] >= limit)
+      return Error{"index (argument " + number(check.argument) + "): expected rows in [0, " + number(limit) +
+                   ") or -1, but entry " + number(i) + " is " + number(values[i])};
+  return {};
+}
+
+Status HostProgram::check(const std::vector<ValueView> &arguments) const {
+  const Artifact &artifact = *artifact_;
+  if (arguments.size() != artifact.arguments.size())
+    return Error{"expected " + number(artifact.arguments.size()) + " arguments, but got " + number(arguments.size())};
+  std::vector<Shape> shapes = shapesOf(arguments);
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const ValueSpec &spec = artifact.arguments[i];
+    if (shapes[i].size() != spec.shape.size())
+      return Error{"argument " + number(i) + ": expected rank " + number(spec.shape.size()) + ", but got " +
+                   number(shapes[i].size())};
+    for (size_t d = 0; d < spec.shape.size(); ++d)
+      if (int64_t wanted = evaluate(spec.shape[d], shapes); wanted != shapes[i][d])
+        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) +
+                     ", but got " + number(shapes[i][d])};
+    if (arguments[i].buffers.size() != spec.buffers.size())
+      return Error{"argument " + number(i) + ": expected " + number(spec.buffers.size()) + " buffers, but got " +
+                   number(arguments[i].buffers.size())};
+  }
+  for (const CheckSpec &check : artifact.checks) {
+    int64_t left = evaluate(check.left, shapes);
+    if (check.kind == CheckSpec::EqualSizes) {
+      if (int64_t right = evaluate(check.right, shapes); left != right)
+        return Error{"sizes differ: " + describe(check.left) + " is " + number(left) + ", " + describe(check.right) + " is " +
+                     number(right)};
+      continue;
+    }
+    int64_t count = 1;
+    for (int64_t size : shapes[check.argument])
+      count *= size;
+    const auto *values = static_cast<const int32_t *>(arguments[check.argument].buffers[0]);
+    Status status = check.kind == CheckSpec::Offsets ? checkOffsets(check, values, count, left)
+                                                     : checkIndex(check, values, count, left);
+    if (!status)
+      return status;
+  }
+  return {};
+}
+
+std::vector<Shape> HostProgram::resultShapes(const std::vector<ValueView> &arguments) const {
+  std::vector<Shape> inputs = shapesOf(arguments), shapes;
+  for (const ValueSpec &result : artifact_->results) {
+    Shape shape;
+    for (const SizeExpr &size : result.shape)
+      shape.push_back(evaluate(size, inputs));
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+Shape HostProgram::bufferShape(int buffer, const std::vector<Shape> &arguments) const {
+  Shape shape;
+  for (const SizeExpr &size : artifact_->buffers[buffer].shape)
+    shape.push_back(evaluate(size, arguments));
+  return shape;
+}
+
+Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vector<ValueView> &results) const {
+  const Artifact &artifact = *artifact_;
+  std::vector<Shape> shapes = shapesOf(arguments);
+  std::vector<void *> data(artifact.buffers.size(), nullptr);
+  auto bind = [&](const std::vector<ValueSpec> &specs, const std::vector<ValueView> &values) {
+    for (size_t i = 0; i < specs.size(); ++i)
+      for (size_t j = 0; j < specs[i].buffers.size(); ++j)
+        data[specs[i].buffers[j]] = values[i].buffers[j];
+  };
+  bind(artifact.arguments, arguments);
+  bind(artifact.results, results);
+  std::vector<Descriptor> descriptors;
+  std::vector<Temporary> temporaries;
+  for (size_t i = 0; i < artifact.buffers.size(); ++i) {
+    Shape shape = bufferShape(int(i), shapes);
+    if (artifact.buffers[i].kind == BufferSpec::Temporary) {
+      size_t bytes = elementBytes(artifact.buffers[i].element);
+      for (int64_t size : shape)
+        bytes *= size_t(size);
+      Temporary temporary;
+      temporary.data = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
+      if (!temporary.data)
+        return Error{artifact.name + ": out of memory for a temporary buffer of " + number(int64_t(bytes)) + " bytes"};
+      data[i] = temporary.data;
+      temporaries.push_back(std::move(temporary));
+    }
+    descriptors.emplace_back(data[i], shape);
+  }
+  for (size_t k = 0; k < artifact.kernels.size(); ++k) {
+    const KernelSpec &kernel = artifact.kernels[k];
+    std::vector<int64_t> sizes;
+    for (const SizeExpr &size : kernel.sizes)
+      sizes.push_back(evaluate(size, shapes));
+    std::vector<void *> operands;
+    for (int buffer : kernel.buffers)
+      operands.push_back(&descriptors[buffer]);
+    for (int64_t &size : sizes)
+      operands.push_back(&size);
+    int64_t tasks = 0;
+    std::vector<void *> counting = operands;
+    counting.push_back(&tasks);
+    entries[k].count(counting.data());
+    parallelFor(tasks, [&](int64_t begin, int64_t end) {
+      std::vector<void *> mine = operands;
+      mine.push_back(&begin);
+      mine.push_back(&end);
+      entries[k].run(mine.data());
+    });
+  }
+  return {};
+}
