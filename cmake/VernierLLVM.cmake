@@ -34,6 +34,6 @@ add_library(vernier_mlir_static INTERFACE)
 target_link_libraries(vernier_mlir_static INTERFACE
   -Wl,--start-group ${mlir_archives} ${llvm_archives} -Wl,--end-group z zstd dl pthread m)
 target_link_options(vernier_mlir_static INTERFACE
-  -fuse-ld=lld -Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,--build-id=sha1 -s)
+  -fuse-ld=lld -Wl,--gc-sections -Wl,--exclude-libs,ALL -Wl,--build-id=sha1)
 
 find_program(MLIR_TBLGEN NAMES mlir-tblgen mlir-tblgen-22 REQUIRED HINTS "${LLVM_bindir}" NO_DEFAULT_PATH)

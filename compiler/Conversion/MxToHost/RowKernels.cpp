@@ -133,7 +133,8 @@ private:
     while (e.ops.contains(value)) {
       Operation *op = value.getDefiningOp();
       auto broadcast = llvm::dyn_cast<mx::BroadcastOp>(op);
-      value = broadcast ? broadcast.getLike() : op->getOperand(0);
+      bool fromInput = broadcast && broadcast.getDims() == ArrayRef<int64_t>{1};
+      value = broadcast && !fromInput ? broadcast.getLike() : op->getOperand(0);
     }
     return value;
   }

@@ -72,7 +72,8 @@ void TileEmitter::chunks(Value output, int64_t width, int64_t count, llvm::funct
       bool turned = output.getDefiningOp<mx::TransposeOp>();
       columns = memref::DimOp::create(b, loc, outputBuffers(output)[0], turned ? 0 : 1);
     } else {
-      columns = memref::DimOp::create(b, loc, inputBuffers(output)[0], 1);
+      Value memref = inputBuffers(output)[0];
+      columns = memref::DimOp::create(b, loc, memref, llvm::cast<MemRefType>(memref.getType()).getRank() - 1);
     }
     Value whole = arith::MulIOp::create(b, loc, divide(columns, count), index(count));
     loop(zero, whole, count, [&](Value start) { body({start, count, {}}); });
@@ -265,10 +266,8 @@ Value TileEmitter::dequantized(Value scaled, Row row, const Chunk &chunk, int64_
   Value scale;
   if (format.hasTensorScale()) {
     // Scales are E4M3 numbers; the tensor scale divides.
-    Value tensorScale = ops.contains(scaled) ? scalar(scaled.getDefiningOp<mx::QuantizeOp>().getTensorScale())
-                                             : memref::LoadOp::create(b, loc, inputBuffers(scaled)[2], ValueRange{});
     Value block = lanes.decode(v.scales, format.getScale());
-    scale = arith::DivFOp::create(b, loc, block, lanes.splat(tensorScale, lanes.count(block)));
+    scale = arith::DivFOp::create(b, loc, block, lanes.splat(tensorScale(scaled), lanes.count(block)));
   } else {
     scale = lanes.scaleValue(lanes.widen(v.scales));
   }
@@ -351,11 +350,21 @@ LaneValue TileEmitter::requantized(mx::RequantizeOp op, Row row, const Chunk &ch
   return {lanes.poison(codes, poisoned, to), lanes.narrow(byte)};
 }
 
+/// The FP32 scale of a whole tensor. Slices keep it; a kernel's operand has it in memory.
+Value TileEmitter::tensorScale(Value scaled) {
+  while (auto slice = scaled.getDefiningOp<mx::SliceOp>())
+    scaled = slice.getInput();
+  if (auto quantize = scaled.getDefiningOp<mx::QuantizeOp>(); quantize && ops.contains(scaled))
+    return scalar(quantize.getTensorScale());
+  return memref::LoadOp::create(b, loc, inputBuffers(scaled)[2], ValueRange{});
+}
+
 Value TileEmitter::rowsOf(Value value) {
   while (ops.contains(value)) {
     Operation *op = value.getDefiningOp();
     auto broadcast = llvm::dyn_cast<mx::BroadcastOp>(op);
-    value = broadcast ? broadcast.getLike() : op->getOperand(0);
+    bool fromInput = broadcast && broadcast.getDims() == ArrayRef<int64_t>{0};
+    value = broadcast && !fromInput ? broadcast.getLike() : op->getOperand(0);
   }
   return memref::DimOp::create(b, loc, inputBuffers(value)[0], 0);
 }

@@ -97,6 +97,7 @@ private:
   LaneValue requantized(mx::RequantizeOp op, Row row, const Chunk &chunk, int64_t offset);
   mlir::Value dequantized(mlir::Value scaled, Row row, const Chunk &chunk, int64_t offset);
   mlir::Value unpermuted(mx::UnpermuteOp op, Row row, const Chunk &chunk, int64_t offset);
+  mlir::Value tensorScale(mlir::Value scaled);
   /// Number of rows of a matrix or vector, from an operand that has as many.
   mlir::Value rowsOf(mlir::Value value);
   Row gatheredRow(mlir::Value index, mlir::Value rows);

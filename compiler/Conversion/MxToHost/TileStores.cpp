@@ -65,6 +65,8 @@ void TileEmitter::storeRow(Store &item, Row row, const Chunk &chunk) {
     return;
   }
   mx::FormatAttr format = scaled.getFormat();
+  if (format.hasTensorScale()) // one number for the tensor; every row writes the same
+    memref::StoreOp::create(b, loc, tensorScale(output), buffers[2], ValueRange{});
   if (format.isPacked())
     store(lanes.pack(v.data), buffers[0], {row.index, divide(column, 2)}, validOf(chunk, 2));
   else

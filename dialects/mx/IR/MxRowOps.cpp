@@ -8,7 +8,10 @@ LogicalResult BroadcastOp::verify() {
   auto input = llvm::cast<RankedTensorType>(getInput().getType());
   auto result = llvm::cast<RankedTensorType>(getResult().getType());
   ArrayRef<int64_t> like = shapeOf(getLike().getType());
-  if (!compatible(like, result.getShape()))
+  // A vector `like` gives the one dimension that a vector input does not.
+  bool outer = like.size() == 1 && result.getRank() == 2 && input.getRank() == 1 && getDims().size() == 1 &&
+               (getDims()[0] == 0 || getDims()[0] == 1) && compatible(like[0], result.getDimSize(1 - getDims()[0]));
+  if (!outer && !compatible(like, result.getShape()))
     return emitOpError() << "expected the result in the shape of 'like', but got " << shapeString(result.getShape())
                          << " and " << shapeString(like);
   if (int64_t(getDims().size()) != input.getRank())
@@ -25,7 +28,11 @@ LogicalResult BroadcastOp::verify() {
   return success();
 }
 
-DimSource BroadcastOp::getDimSource(unsigned dim) { return {getLike(), dim}; }
+DimSource BroadcastOp::getDimSource(unsigned dim) {
+  if (shapeOf(getLike().getType()).size() == 1 && llvm::cast<RankedTensorType>(getResult().getType()).getRank() == 2)
+    return int64_t(dim) == getDims()[0] ? DimSource{getInput(), 0} : DimSource{getLike(), 0};
+  return {getLike(), dim};
+}
 
 LogicalResult ReduceOp::verify() {
   auto input = getInput().getType(), result = getResult().getType();

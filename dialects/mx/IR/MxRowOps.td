@@ -13,10 +13,11 @@ def Mx_BroadcastOp : Mx_Op<"broadcast", [Pure, DeclareOpInterfaceMethods<Mx_Dims
     `[]` for a scalar, `[0]` for one value a row, `[1]` for one value a column. The run-time sizes of the result are
     those of `like`, of which nothing else is read.
 
-    Shapes: input [], [M] or [N], like [M, N] -> result [M, N]; or input [], like [M] -> result [M].
+    Shapes: input [], [M] or [N], like [M, N] -> result [M, N]; input [], like [M] -> result [M]; or, for an outer
+    product, input [M], like [N] (dims [0]) or input [N], like [M] (dims [1]) -> result [M, N].
 
     Constraints:
-    1. the rank of the result is that of `like`, and static sizes agree;
+    1. the rank of the result is that of `like`, unless input and `like` are vectors; static sizes agree;
     2. `dims` names one dimension of the result for each of the input.
 
     Example:

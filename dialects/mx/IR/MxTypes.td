@@ -21,7 +21,7 @@ def Mx_ScaledType : TypeDef<Mx_Dialect, "Scaled"> {
   }];
   let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::vernier::mx::FormatAttr":$format,
                     DefaultValuedParameter<"bool", "false">:$grouped);
-  let assemblyFormat = "`<` custom<Dims>($shape) `,` $format custom<Grouped>($grouped) `>`";
+  let assemblyFormat = "`<` custom<Dims>($shape) `,` $format `` custom<Grouped>($grouped) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     int64_t getRank() const { return getShape().size(); }

@@ -51,16 +51,16 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
 
   /// A broadcast costs nothing where it is used and a whole matrix where it is stored: one copy for each user.
   void separateBroadcasts(Block &block) {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
-      auto broadcast = llvm::dyn_cast<BroadcastOp>(op);
-      if (!broadcast)
-        continue;
+    SmallVector<BroadcastOp> broadcasts(block.getOps<BroadcastOp>());
+    for (BroadcastOp broadcast : llvm::reverse(broadcasts)) {
       OpBuilder builder(broadcast);
       SmallVector<OpOperand *> uses;
       for (OpOperand &use : broadcast->getUses())
         uses.push_back(&use);
+      if (uses.empty())
+        continue;
       for (OpOperand *use : llvm::drop_begin(uses))
-        use->set(builder.clone(op)->getResult(0));
+        use->set(builder.clone(*broadcast)->getResult(0));
     }
   }
 
@@ -99,9 +99,12 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
     Operation *terminator = function.getBody().front().getTerminator();
     for (OpOperand &operand : terminator->getOpOperands())
       operand.set(values.lookupOrDefault(operand.get()));
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.getBody().front().without_terminator())))
-      if (op.use_empty() && !llvm::isa<KernelOp>(op))
-        op.erase();
+    SmallVector<Operation *> originals;
+    for (Operation &op : function.getBody().front().without_terminator())
+      if (!llvm::isa<KernelOp>(op))
+        originals.push_back(&op);
+    for (Operation *op : llvm::reverse(originals))
+      op->erase();
   }
 };
 } // namespace

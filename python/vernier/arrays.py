@@ -1,0 +1,222 @@
+"""Arrays of other libraries, seen as addresses and shapes, and the scaled tensor."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import numpy as np
+
+from . import dtypes
+from .dtypes import DType
+from .errors import CompileError, LaunchError
+from .formats import Format
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A contiguous array in memory. `owner` keeps the memory alive."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: DType
+    owner: Any
+
+
+class Kind:
+    """How arrays of one library are read and made."""
+
+    name = ""
+
+    def view(self, array: Any) -> View:
+        raise NotImplementedError
+
+    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
+        raise NotImplementedError
+
+
+class NumpyKind(Kind):
+    name = "numpy"
+
+    def view(self, array: Any) -> View:
+        if array.dtype.name.startswith(("float8", "float4")) and array.dtype.itemsize == 1:
+            array = array.view(np.uint8)
+        dtype = dtypes.BY_NUMPY.get(array.dtype)
+        if dtype is None:
+            raise CompileError(
+                f"expected an array of {', '.join(d.name for d in dtypes.ALL)}, but got {array.dtype}; convert it first"
+            )
+        if not array.flags.c_contiguous:
+            # 0-d arrays are always contiguous; ascontiguousarray would make them 1-d.
+            array = np.ascontiguousarray(array)
+        return View(array.ctypes.data, array.shape, dtype, array)
+
+    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
+        return np.empty(shape, dtype.numpy)
+
+
+class TorchKind(Kind):
+    name = "torch"
+
+    def view(self, array: Any) -> View:
+        import torch
+
+        if array.device.type != "cpu":
+            raise CompileError(f"expected a CPU tensor, but got one on {array.device}; this build has no GPU target")
+        array = array.detach()
+        if str(array.dtype).startswith(("torch.float8", "torch.float4")):
+            array = array.view(torch.uint8)
+        try:
+            dtype = dtypes.as_dtype(array.dtype)
+        except TypeError as error:
+            raise CompileError(f"{error}; convert the tensor first") from None
+        array = array.resolve_conj().resolve_neg().contiguous()
+        return View(array.data_ptr(), tuple(array.shape), dtype, array)
+
+    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
+        import torch
+
+        name = {"bool_": "bool"}.get(dtype.name, dtype.name)
+        return torch.empty(shape, dtype=getattr(torch, name))
+
+
+class DLPackKind(Kind):
+    """Anything else on the CPU that speaks DLPack; results go back through the array's own namespace."""
+
+    name = "dlpack"
+
+    def __init__(self, namespace: Any) -> None:
+        self.namespace = namespace
+
+    def view(self, array: Any) -> View:
+        device = array.__dlpack_device__()
+        if device[0] != 1:
+            raise CompileError(f"expected an array on the CPU, but got DLPack device {device}; this build has no GPU target")
+        return NUMPY.view(np.from_dlpack(array))
+
+    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
+        return np.empty(shape, dtype.numpy)
+
+    def wrap(self, array: Any) -> Any:
+        return self.namespace.from_dlpack(array)
+
+
+NUMPY = NumpyKind()
+TORCH = TorchKind()
+
+
+def is_array(value: Any) -> bool:
+    return kind_of(value) is not None
+
+
+def kind_of(value: Any) -> Kind | None:
+    """The library of an array, or None for what is no array."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return NUMPY
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return TORCH
+    if hasattr(value, "__dlpack__") and hasattr(value, "__array_namespace__"):
+        return DLPackKind(value.__array_namespace__())
+    return None
+
+
+def view(value: Any) -> View:
+    kind = kind_of(value)
+    if kind is None:
+        raise CompileError(f"expected an array (NumPy, torch, or with DLPack), but got {type(value).__name__}")
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    return kind.view(value)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScaledTensor:
+    """A tensor in a block format: codes and scales.
+
+    Attributes:
+        payload: uint8; E4M3 bytes [..., M, K], or packed E2M1 [..., M, ceil(K / 2)], the even column in the low nibble.
+        scales: uint8, E8M0 (E4M3 for NVFP4); [..., ceil(M / block rows), ceil(K / block columns)].
+        format: the block format.
+        shape: logical shape, (M, K) or (E, M, K).
+        axis: along which a one-dimensional block runs: -1 along a row, 0 down a column.
+        tensor_scale: FP32 number of a format with E4M3 scales, else None.
+        grouped: the scales have a spare block for each group of columns (see `transpose` with offsets).
+
+    Raises:
+        LaunchError: payload or scales are not bytes of the shapes above, or live in different libraries.
+    """
+
+    payload: Any
+    scales: Any
+    format: Format
+    shape: tuple[int, ...]
+    axis: int = -1
+    tensor_scale: Any = None
+    grouped: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
+        if self.axis not in (-1, 0):
+            raise LaunchError(f"expected axis -1 or 0, but got {self.axis}")
+        if len(self.shape) not in (2, 3):
+            raise LaunchError(f"expected a scaled tensor of rank 2 or 3, but got shape {self.shape}")
+        kinds = (kind_of(self.payload), kind_of(self.scales))
+        if kinds[0] is None or kinds[1] is None:  # traced, or specified: the compiler checks
+            return
+        *lead, rows, cols = self.shape
+        block = self.format.turned(self.axis)
+        expected = {
+            "payload": (*lead, rows, _ceil_div(cols, 2) if self.format.packed else cols),
+            "scales": (*lead, _ceil_div(rows, block[0]), _ceil_div(cols, block[1])),
+        }
+        for name, array in (("payload", self.payload), ("scales", self.scales)):
+            shape = tuple(array.shape)
+            if self.grouped and name == "scales":
+                continue
+            if shape != expected[name]:
+                raise LaunchError(
+                    f"{self.format.name} of shape {self.shape}, axis {self.axis}: expected {name} of shape "
+                    f"{expected[name]}, but got {shape}"
+                )
+            if (getattr(array.dtype, "itemsize", 1)) != 1:
+                raise LaunchError(f"expected {name} in bytes (uint8), but got {array.dtype}")
+        if (self.format.scale == "e4m3") != (self.tensor_scale is not None):
+            raise LaunchError(f"{self.format.name}: expected {'a' if self.tensor_scale is None else 'no'} tensor_scale")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of payload and scales."""
+        return int(np.prod(self.payload.shape)) + int(np.prod(self.scales.shape)) + (4 if self.tensor_scale is not None else 0)
+
+    def dequantize(self, dtype: Any = dtypes.float32) -> Any:
+        """The decoded values, as `vernier.dequantize`."""
+        from .language import ops
+
+        return ops.dequantize(self, dtype)
+
+    def __repr__(self) -> str:
+        axis = "" if self.axis == -1 else f", axis={self.axis}"
+        return f"ScaledTensor({self.format.name}, shape={self.shape}{axis})"
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+    """Shape and dtype of a plain argument, for ahead-of-time compilation. None is a run-time size."""
+
+    shape: tuple[int | None, ...]
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledSpec:
+    """Shape and format of a scaled argument, for ahead-of-time compilation. None is a run-time size."""
+
+    shape: tuple[int | None, ...]
+    format: Format
+    axis: int = -1

@@ -1,0 +1,298 @@
+"""Compiling functions and calling them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, overload
+
+from . import _vernier, arrays
+from .arrays import ArraySpec, ScaledSpec, ScaledTensor
+from .dtypes import BY_MLIR
+from .errors import CompileError, LaunchError
+from .language.values import any_traced
+from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
+
+DEFAULT_CACHE_BYTES = 1 << 30
+
+Raw = tuple[tuple[int, ...], list[int]]
+
+
+def _cache_limit() -> int:
+    text = os.environ.get("VERNIER_CACHE_BYTES", "")
+    return int(text) if text.isdigit() else DEFAULT_CACHE_BYTES
+
+
+@dataclasses.dataclass
+class CallValue:
+    """An array argument as a call needs it."""
+
+    leaf: Leaf
+    raw: Raw
+    kind: arrays.Kind
+    owner: Any
+
+
+def _component(array: Any, name: str, like: arrays.Kind) -> arrays.View:
+    view = arrays.view(array)
+    if view.dtype.numpy.itemsize != 1:
+        raise LaunchError(f"expected {name} in bytes (uint8), but got {view.dtype.name}")
+    return view
+
+
+def _call_value(value: Any) -> CallValue:
+    if isinstance(value, ScaledTensor):
+        kind = arrays.kind_of(value.payload)
+        if kind is None:
+            raise CompileError(f"expected a scaled tensor of arrays, but got {value!r}")
+        payload, scales = _component(value.payload, "payload", kind), _component(value.scales, "scales", kind)
+        addresses, owners = [payload.address, scales.address], [payload.owner, scales.owner]
+        if value.tensor_scale is not None:
+            view = arrays.view(value.tensor_scale)
+            if view.dtype.mlir != "f32":
+                raise LaunchError(f"expected tensor_scale in float32, but got {view.dtype.name}")
+            addresses.append(view.address)
+            owners.append(view.owner)
+        leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis,
+                    grouped=value.grouped)  # fmt: skip
+        if value.axis == -1 and value.grouped:
+            # A grouped transpose has run-time columns.
+            leaf = dataclasses.replace(leaf, shape=(value.shape[0], *(None for _ in value.shape[1:])))
+        return CallValue(leaf, (value.shape, addresses), kind, owners)
+    kind = arrays.kind_of(value)
+    view = arrays.view(value)
+    assert kind is not None
+    leaf = Leaf((None, *view.shape[1:]) if view.shape else (), dtype=view.dtype)
+    shape = view.shape[:1] if leaf.is_column else view.shape
+    return CallValue(leaf, (shape, [view.address]), kind, view.owner)
+
+
+class Program:
+    """One compiled specialisation of a function."""
+
+    def __init__(self, traced: Trace, max_kernels: int, target: str, names: list[str], cache_folder: str) -> None:
+        self.trace = traced
+        self.names = names
+        self.program: _vernier.Program | None = None
+        if not traced.empty:
+            try:
+                self.program = _vernier.load(traced.module, target, max_kernels, cache_folder, _cache_limit())
+            except CompileError as error:
+                raise CompileError(self._readable(str(error))) from None
+
+    def _readable(self, message: str) -> str:
+        """Argument numbers with the names that the caller knows."""
+
+        def name(match: re.Match[str]) -> str:
+            index = int(match.group(1))
+            return f"argument {index} ({self.names[index]})" if index < len(self.names) else match.group(0)
+
+        return re.sub(r"argument (\d+)", name, message)
+
+    def call(self, values: list[CallValue], originals: list[Any]) -> Any:
+        raws = [v.raw for v in values]
+        kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else arrays.NUMPY)
+        results: list[tuple[tuple[int, ...], list[Any]]] = []
+        if self.program is not None:
+            try:
+                plan = self.program.prepare(raws)
+            except LaunchError as error:
+                raise LaunchError(self._readable(str(error))) from None
+            dtypes_of = self._result_dtypes()
+            outs: list[Raw] = []
+            for i, (shape, buffers) in enumerate(plan):
+                made = []
+                for element, buffer_shape in buffers:
+                    dtype = dtypes_of.get(i) if len(buffers) == 1 else None
+                    made.append(kind.empty(tuple(buffer_shape), dtype or BY_MLIR[element]))
+                outs.append((shape, [arrays.view(a).address for a in made]))
+                results.append((shape, made))
+            self.program.run(raws, outs)
+        return self._assemble(self.trace.outputs, results, originals, kind)
+
+    @functools.cache  # noqa: B019 - lives as long as the program
+    def _result_dtypes(self) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+
+        def visit(tree: Any) -> None:
+            if isinstance(tree, Output):
+                if tree.result is not None and tree.dtype is not None:
+                    found[tree.result] = tree.dtype
+            elif tree[0] == "dict":
+                for _, v in tree[1]:
+                    visit(v)
+            elif tree[0] != "constant":
+                for v in tree[1]:
+                    visit(v)
+
+        visit(self.trace.outputs)
+        return found
+
+    def _assemble(self, tree: Any, results: list[Any], originals: list[Any], kind: arrays.Kind) -> Any:
+        if isinstance(tree, Output):
+            if tree.result is None:
+                return originals[tree.argument or 0]
+            shape, made = results[tree.result]
+            wrap = getattr(kind, "wrap", lambda a: a)
+            made = [wrap(a) for a in made]
+            if tree.format is not None:
+                return ScaledTensor(made[0], made[1], tree.format, shape, tree.axis, made[2] if len(made) > 2 else None,
+                                    tree.grouped)  # fmt: skip
+            if tree.layout == "full":
+                return made[0]
+            return made[0].reshape((*shape, 1) if tree.layout == "rows" else (1, *shape))
+        if tree[0] == "constant":
+            return tree[2]
+        if tree[0] == "dict":
+            return {k: self._assemble(v, results, originals, kind) for k, v in tree[1]}
+        items = [self._assemble(v, results, originals, kind) for v in tree[1]]
+        return items if tree[0] == "list" else tuple(items)
+
+    def kernels(self, values: list[CallValue]) -> list[dict[str, Any]]:
+        if self.program is None:
+            return []
+        return self.program.kernels([list(v.raw[0]) for v in values])
+
+
+class Jit:
+    """A compiled function. Call it with arrays; it compiles once for every combination of types and column sizes."""
+
+    def __init__(self, function: Callable[..., Any], kernels: int = 0) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.max_kernels = kernels
+        self._programs: dict[Any, Program] = {}
+        self._compiling: dict[Any, threading.Lock] = {}
+        self._guard = threading.Lock()
+        try:
+            self._parameters = list(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            self._parameters = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any_traced(args) or any_traced(kwargs.values()):
+            return self.function(*args, **kwargs)
+        program, values, originals = self._prepare(args, kwargs)
+        return program.call(values, originals)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def _prepare(self, args: Any, kwargs: Any) -> tuple[Program, list[CallValue], list[Any]]:
+        originals: list[Any] = []
+        tree = ("tuple", (flatten(args, originals), flatten(kwargs, originals)))
+        values = [_call_value(v) for v in originals]
+        return self._program(tree, [v.leaf for v in values], args), values, originals
+
+    def _program(self, tree: Any, leaves: list[Leaf], args: Any) -> Program:
+        folder = _vernier.default_cache_folder()
+        key = (tree, tuple(leaves))
+        program = self._programs.get(key)
+        if program is not None:
+            return program
+        with self._guard:
+            lock = self._compiling.setdefault(key, threading.Lock())
+        with lock:  # one compilation for a key; other keys go on
+            if key not in self._programs:
+                traced = trace(self.function, tree, leaves)
+                self._programs[key] = Program(traced, self.max_kernels, "host", self._leaf_names(args), folder)
+            return self._programs[key]
+
+    def _leaf_names(self, args: Any) -> list[str]:
+        """A name for every leaf of the positional arguments."""
+        names: list[str] = []
+        for i, arg in enumerate(args):
+            leaves: list[Any] = []
+            flatten(arg, leaves)
+            name = self._parameters[i] if i < len(self._parameters) else f"#{i}"
+            names += [name] * len(leaves)
+        return names
+
+    def ir(self, phase: str, *args: Any, **kwargs: Any) -> str:
+        """The module at a phase ("input", "fused", "loops", "llvm"), for these arguments (arrays or specs).
+
+        Raises CompileError for an unknown phase.
+        """
+        module = self._trace_for(args, kwargs).module
+        return _vernier.lower(module, "input", phase, False, "host", self.max_kernels)[-1][2]
+
+    def _trace_for(self, args: Any, kwargs: Any) -> Trace:
+        originals: list[Any] = []
+        tree = ("tuple", (flatten(args, originals), flatten(kwargs, originals)))
+        leaves = [leaf_of_spec(v) if isinstance(v, (ArraySpec, ScaledSpec)) else _call_value(v).leaf for v in originals]
+        return trace(self.function, tree, leaves)
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule."""
+        from .explain import explain
+
+        program, values, _ = self._prepare(args, kwargs)
+        return explain(self.function.__name__, program.kernels(values))
+
+
+@overload
+def jit(function: Callable[..., Any], /) -> Jit: ...
+@overload
+def jit(*, kernels: int = 0) -> Callable[[Callable[..., Any]], Jit]: ...
+def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> Any:
+    """Compiles a function over arrays into fused kernels.
+
+    The function is traced once for every combination of element types, formats and column sizes; rows are run-time
+    sizes. Python numbers that are floats are run-time scalars; whole numbers, strings, formats and dtypes are constants.
+
+    Args:
+        kernels: refuse to split the function into more launches than this; 0: any number.
+    """
+    if function is None:
+        return lambda f: Jit(f, kernels)
+    return Jit(function, kernels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """One kernel of an artifact."""
+
+    name: str
+    schedule: str
+    operations: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A function compiled ahead of time."""
+
+    name: str
+    target: str
+    kernels: tuple[Kernel, ...]
+    module: str
+    code: bytes
+    metadata: str
+
+
+def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, target: str = "host") -> Artifact:
+    """Compiles a function for arguments that are described rather than given.
+
+    Args:
+        specs: an ArraySpec or ScaledSpec for every array, constants for the rest.
+        target: "host".
+
+    Raises:
+        CompileError: the function does not compile, or the target is unknown to this build.
+    """
+    jitted = function if isinstance(function, Jit) else Jit(function)
+    traced = jitted._trace_for(specs, {})
+    if traced.empty:
+        raise CompileError("the function computes nothing")
+    program = _vernier.load(traced.module, target, jitted.max_kernels, "", 0)
+    kernels = tuple(
+        Kernel(k["name"], k["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
+        for k in json.loads(program.metadata)["kernels"]
+    )
+    return Artifact(program.name, target, kernels, traced.module, program.code, program.metadata)

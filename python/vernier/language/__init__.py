@@ -1,0 +1,1 @@
+"""The language: traced values, the operations on them, and the builder that writes their IR."""

@@ -1,0 +1,122 @@
+"""Matrix products of scaled or plain operands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..errors import CompileError
+from .builder import TensorType
+from .eager import operation
+from .movement import index_vector
+from .sizes import fixed, join, join_shapes, show
+from .values import Traced, TracedScaled
+
+
+def _operands(what: str, a: Any, b: Any, right_rank: int) -> None:
+    for value, rank in ((a, 2), (b, right_rank)):
+        if not isinstance(value, (Traced, TracedScaled)) or len(value.shape) != rank or getattr(value, "layout", "full") != "full":
+            raise CompileError(f"{what}: expected operands of rank 2 and {right_rank}, but got {a!r} and {b!r}")
+    if isinstance(a, TracedScaled) != isinstance(b, TracedScaled):
+        raise CompileError(f"{what}: expected both operands to be scaled or both to be plain, but got {a!r} and {b!r}")
+
+
+def _accumulate(what: str, accumulate: Any, shape: Any) -> tuple[Any, ...]:
+    if accumulate is None:
+        return ()
+    if not isinstance(accumulate, Traced) or accumulate.dtype is not dtypes.float32:
+        raise CompileError(f"{what}: expected a float32 array to accumulate into, but got {accumulate!r}")
+    join_shapes(shape, accumulate.shape, f"{what}: accumulate and result")
+    return (f" accumulate {accumulate.ssa} : ", accumulate.type)
+
+
+@operation
+def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = None) -> Any:
+    """A @ B.T, promoted to FP32 and scaled every 128 of K.
+
+    Args:
+        a: [M, K], scaled with blocks along K, or plain.
+        b: [N, K], likewise; both scaled or both plain. A 4-bit operand counts as its re-encoding to FP8.
+        out_dtype: float32, bfloat16 or float16.
+        accumulate: float32 [M, N] to add; the result is then a float32 array of its own.
+
+    Raises:
+        CompileError: different K, mixed operands, blocks that do not run along K.
+    """
+    _operands("matmul", a, b, 2)
+    join(a.shape[1], b.shape[1], "matmul: K of a and b")
+    dtype = dtypes.float32 if accumulate is not None else dtypes.as_dtype(out_dtype)
+    shape = (a.shape[0], b.shape[0])
+    extra = _accumulate("matmul", accumulate, shape)
+    result = TensorType(shape, dtype)
+    ssa = a.builder.op(f"mx.matmul {a.ssa}, {b.ssa}", *extra, " : ", a.type, ", ", b.type, " -> ", result)
+    return Traced(a.builder, ssa, result)
+
+
+@operation
+def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat16) -> Any:
+    """Rows offsets[e]:offsets[e+1] of A times B[e].T, for every expert e; rows outside every group are 0.
+
+    Args:
+        a: [M, K]; b: [E, N, K]; both scaled or both plain.
+        offsets: int32 [E + 1], ascending; groups may be empty and need no padding.
+
+    Returns:
+        [M, N] in `out_dtype`.
+
+    Raises:
+        CompileError: different K, mixed operands. LaunchError: offsets that descend or lie outside [0, M].
+    """
+    _operands("grouped_matmul", a, b, 3)
+    join(a.shape[1], b.shape[2], "grouped_matmul: K of a and b")
+    offsets = index_vector(offsets, "grouped_matmul: offsets")
+    result = TensorType((a.shape[0], b.shape[1]), dtypes.as_dtype(out_dtype))
+    ssa = a.builder.op(
+        f"mx.grouped_matmul {a.ssa}, {b.ssa} offsets {offsets.ssa} : ", a.type, ", ", b.type, ", ", offsets.type, " -> ", result
+    )
+    return Traced(a.builder, ssa, result)
+
+
+def grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any = None, experts: int | None = None) -> Any:
+    """Weight gradients: G[e] = dY[rows of e].T @ X[rows of e], from operands given by rows.
+
+    Args:
+        dy: [M, N]; x: [M, K]; both scaled with blocks along rows (counting as their scaling-aware transposes), or plain.
+        offsets: int32 [E + 1].
+        accumulate: float32 [E, N, K] to add.
+        experts: E, where neither `accumulate` nor the shape of `offsets` tells it while compiling.
+
+    Returns:
+        float32 [E, N, K].
+
+    Raises:
+        CompileError: different rows, mixed operands, an unknown E. LaunchError: offsets out of order or range.
+    """
+    if experts is None and not isinstance(offsets, Traced) and hasattr(offsets, "shape"):
+        experts = int(offsets.shape[0]) - 1
+    return _grouped_wgrad(dy, x, offsets, accumulate, experts)
+
+
+@operation
+def _grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any, experts: int | None) -> Any:
+    _operands("grouped_wgrad", dy, x, 2)
+    join(dy.shape[0], x.shape[0], "grouped_wgrad: rows of dy and x")
+    offsets = index_vector(offsets, "grouped_wgrad: offsets")
+    if experts is None and accumulate is not None:
+        experts = fixed(accumulate.shape[0])
+    if experts is None:
+        known = fixed(offsets.shape[0])
+        if known is None:
+            raise CompileError("grouped_wgrad: give experts=E, the number of groups")
+        experts = known - 1
+    join(offsets.shape[0], experts + 1, "grouped_wgrad: offsets for the experts")
+    shape = (experts, dy.shape[1], x.shape[1])
+    if any(fixed(s) is None for s in shape):
+        raise CompileError(f"grouped_wgrad: expected static N and K, but got {show(dy.shape)} and {show(x.shape)}")
+    extra = _accumulate("grouped_wgrad", accumulate, shape)
+    result = TensorType(shape, dtypes.float32)
+    ssa = dy.builder.op(
+        f"mx.grouped_wgrad {dy.ssa}, {x.ssa} offsets {offsets.ssa}", *extra, " : ", dy.type, ", ", x.type, ", ", offsets.type,
+        " -> ", result,
+    )  # fmt: skip
+    return Traced(dy.builder, ssa, result)

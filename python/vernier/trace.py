@@ -1,0 +1,156 @@
+"""From a Python function and the kinds of its arguments to a module of IR, and from its results back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from . import arrays, dtypes
+from .arrays import ArraySpec, ScaledSpec, ScaledTensor
+from .dtypes import DType
+from .errors import CompileError
+from .formats import Format
+from .language.builder import Builder, ScaledType, TensorType, Type
+from .language.sizes import Dim, Shape, fixed
+from .language.values import Traced, TracedScaled
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """What of an array argument a program depends on. Sizes of None are run-time sizes."""
+
+    shape: tuple[int | None, ...]
+    dtype: DType | None = None
+    format: Format | None = None
+    axis: int = -1
+    grouped: bool = False
+
+    @property
+    def is_column(self) -> bool:
+        """[M, 1]: held as a vector."""
+        return self.format is None and len(self.shape) == 2 and self.shape[1] == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Place of an array among the leaves."""
+
+    index: int
+
+
+def flatten(value: Any, leaves: list[Any]) -> Hashable:
+    """Takes the arrays out of nested lists, tuples and dicts. What is left is hashable and part of the program."""
+    if isinstance(value, (ScaledTensor, ArraySpec, ScaledSpec)) or arrays.is_array(value):
+        leaves.append(value)
+        return Slot(len(leaves) - 1)
+    if isinstance(value, float):
+        leaves.append(np.float32(value))
+        return Slot(len(leaves) - 1)
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, tuple(flatten(v, leaves) for v in value))
+    if isinstance(value, dict):
+        return ("dict", tuple((k, flatten(v, leaves)) for k, v in value.items()))
+    try:
+        hash(value)
+    except TypeError:
+        raise CompileError(f"expected an array or a hashable constant, but got {type(value).__name__}") from None
+    return ("constant", type(value).__name__, value)
+
+
+def unflatten(tree: Any, leaves: list[Any]) -> Any:
+    if isinstance(tree, Slot):
+        return leaves[tree.index]
+    if tree[0] == "constant":
+        return tree[2]
+    if tree[0] == "dict":
+        return {k: unflatten(v, leaves) for k, v in tree[1]}
+    items = [unflatten(v, leaves) for v in tree[1]]
+    return items if tree[0] == "list" else tuple(items)
+
+
+def leaf_of_spec(spec: ArraySpec | ScaledSpec) -> Leaf:
+    if isinstance(spec, ScaledSpec):
+        return Leaf(tuple(spec.shape), format=spec.format, axis=spec.axis)
+    return Leaf(tuple(spec.shape), dtype=dtypes.as_dtype(spec.dtype))
+
+
+def _argument(builder: Builder, leaf: Leaf) -> Traced | TracedScaled:
+    shape: Shape = tuple(Dim() if size is None else size for size in leaf.shape)
+    if leaf.format is not None:
+        scaled = ScaledType(shape, leaf.format.mlir(leaf.axis), leaf.grouped)
+        return TracedScaled(builder, builder.argument(scaled), scaled, leaf.format, leaf.axis)
+    assert leaf.dtype is not None
+    if len(shape) > 3:
+        raise CompileError(f"expected arrays of rank 3 at most, but got rank {len(shape)}; flatten the leading dimensions")
+    if leaf.is_column:
+        vector = TensorType(shape[:1], leaf.dtype)
+        return Traced(builder, builder.argument(vector), vector, "rows")
+    plain = TensorType(shape, leaf.dtype)
+    return Traced(builder, builder.argument(plain), plain)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A result: from the program, or an argument handed back."""
+
+    result: int | None
+    argument: int | None
+    dtype: DType | None
+    layout: str = "full"
+    format: Format | None = None
+    axis: int = -1
+    grouped: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A traced function: its module and how its results are put together."""
+
+    module: str
+    outputs: Any
+    argument_shapes: tuple[tuple[int | None, ...], ...]
+    empty: bool
+
+
+def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> Any:
+    """The tree of outputs; fills the list of what the program returns, each value once."""
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, tuple(_collect(v, builder, results) for v in value))
+    if isinstance(value, dict):
+        return ("dict", tuple((k, _collect(v, builder, results)) for k, v in value.items()))
+    if not isinstance(value, (Traced, TracedScaled)):
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return ("constant", type(value).__name__, value)
+        raise CompileError(f"expected the function to return arrays, but got {type(value).__name__}")
+    if value.builder is not builder:
+        raise CompileError("a result belongs to another trace; do not keep traced values")
+    common: dict[str, Any]
+    if isinstance(value, Traced):
+        common = {"dtype": value.dtype, "layout": value.layout}
+    else:
+        common = {"dtype": None, "format": value.format, "axis": value.axis, "grouped": value.grouped}
+    for i, (ssa, _) in enumerate(builder.arguments):
+        if ssa == value.ssa:
+            return Output(None, i, **common)
+    for i, (ssa, _) in enumerate(results):
+        if ssa == value.ssa:
+            return Output(i, None, **common)
+    results.append((value.ssa, value.type))
+    return Output(len(results) - 1, None, **common)
+
+
+def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf]) -> Trace:
+    """Runs the function on traced values. Raises CompileError for what the language refuses."""
+    name = re.sub(r"\W", "_", getattr(function, "__name__", "function")).strip("_") or "function"
+    builder = Builder(name)
+    traced = [_argument(builder, leaf) for leaf in leaves]
+    args, kwargs = unflatten(tree, traced)
+    returned = function(*args, **kwargs)
+    results: list[tuple[str, Type]] = []
+    outputs = _collect(returned, builder, results)
+    shapes = tuple(tuple(fixed(s) for s in type.shape) for _, type in builder.arguments)
+    return Trace(builder.module(results), outputs, shapes, not results)
