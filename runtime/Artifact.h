@@ -67,6 +67,11 @@ struct KernelSpec {
   std::vector<int> writes;
 };
 
+/// A result that is another value as well: filled by a copy after the kernels.
+struct CopySpec {
+  int from = 0, to = 0; ///< buffers of one shape.
+};
+
 struct Artifact {
   std::string name;
   std::string target;             ///< "host".
@@ -75,6 +80,7 @@ struct Artifact {
   std::vector<BufferSpec> buffers;
   std::vector<CheckSpec> checks;
   std::vector<KernelSpec> kernels;
+  std::vector<CopySpec> copies;
   std::string code = {};          ///< host: an object file.
 };
 

@@ -10,7 +10,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ValueSpec, type, shape, buffers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BufferSpec, kind, element, shape)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CheckSpec, kind, left, right, argument)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelSpec, name, buffers, sizes, operations, reasons, schedule, reads, writes)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Artifact, name, target, chip, arguments, results, buffers, checks, kernels)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopySpec, from, to)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Artifact, name, target, chip, arguments, results, buffers, checks, kernels, copies)
 } // namespace vernier::runtime
 
 using namespace vernier::runtime;

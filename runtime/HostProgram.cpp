@@ -3,6 +3,7 @@
 #include "runtime/ThreadPool.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 using namespace vernier::runtime;
@@ -171,6 +172,13 @@ Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vect
       mine.push_back(&end);
       entries[k].run(mine.data());
     });
+  }
+  for (const CopySpec &copy : artifact.copies) {
+    size_t bytes = elementBytes(artifact.buffers[copy.from].element);
+    for (int64_t size : bufferShape(copy.from, shapes))
+      bytes *= size_t(size);
+    if (bytes)
+      std::memcpy(data[copy.to], data[copy.from], bytes);
   }
   return {};
 }

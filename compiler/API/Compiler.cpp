@@ -24,6 +24,7 @@ public:
                   collect(diagnostic);
                 return success();
               }) {
+    context.printOpOnDiagnostic(false);
     context.loadAllAvailableDialects();
   }
 
@@ -58,7 +59,8 @@ private:
   void collect(Diagnostic &diagnostic) {
     llvm::raw_string_ostream os(message);
     auto print = [&](Diagnostic &one) {
-      if (auto file = llvm::dyn_cast<FileLineColLoc>(one.getLocation()))
+      // Text that came from a tracer has places in the user's file; its own lines mean nothing to anybody.
+      if (auto file = llvm::dyn_cast<FileLineColLoc>(one.getLocation()); file && file.getFilename() != "-")
         os << file.getFilename().getValue() << ":" << file.getLine() << ": ";
       os << one.str();
     };

@@ -47,9 +47,11 @@ public:
     }
     Operation *terminator = function.getBody().front().getTerminator();
     for (Value result : terminator->getOperands()) {
-      if (llvm::isa<BlockArgument>(result) || buffers.contains(result))
-        return function.emitError() << "a result is an argument, or returned twice; return it outside the compiled function";
-      runtime::ValueSpec spec{nameOf(result.getType()), {}, buffersFor(result, runtime::BufferSpec::Result)};
+      runtime::ValueSpec spec{nameOf(result.getType()), {}, {}};
+      if (buffers.contains(result)) // an argument, or returned already
+        spec.buffers = copiesOf(result);
+      else
+        spec.buffers = buffersFor(result, runtime::BufferSpec::Result);
       for (unsigned dim = 0; dim < mx::shapeOf(result.getType()).size(); ++dim)
         spec.shape.push_back({{termOf(sizes.get(result, dim))}});
       artifact.results.push_back(std::move(spec));
@@ -80,6 +82,19 @@ private:
       artifact.buffers.push_back(std::move(spec));
     }
     return known;
+  }
+
+  std::vector<int> copiesOf(Value value) {
+    std::vector<int> copies;
+    for (int from : std::vector<int>(buffers[value])) {
+      runtime::BufferSpec spec = artifact.buffers[from];
+      spec.kind = runtime::BufferSpec::Result;
+      int to = int(artifact.buffers.size());
+      artifact.buffers.push_back(std::move(spec));
+      artifact.copies.push_back({from, to});
+      copies.push_back(to);
+    }
+    return copies;
   }
 
   runtime::SizeExpr sizeOf(Value value, const mx::BufferDim &dim) {

@@ -233,6 +233,8 @@ bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
   if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
     if (reduce.getAxis() == 0)
       return refuse("a reduction over all rows must be finished before its result is used");
+    if (result.kind == KernelKind::Columns)
+      return refuse("a reduction along the rows walks rows, one over all rows walks columns");
     if (role != Role::PerRow)
       return refuse("a reduction along the rows is used along the columns");
     if (gathered)

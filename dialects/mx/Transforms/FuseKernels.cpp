@@ -40,7 +40,7 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
       }
     if (maxKernels && int64_t(clusters.size()) > maxKernels) {
       InFlightDiagnostic diag = function.emitError() << "needs " << clusters.size() << " kernels, but at most "
-                                                     << maxKernels << " were allowed";
+                                                     << int64_t(maxKernels) << " were allowed";
       for (Cluster &cluster : clusters)
         for (const std::string &reason : cluster.reasons)
           diag.attachNote(cluster.kernel.ops.front()->getLoc()) << reason;

@@ -12,7 +12,7 @@ from ..formats import Format
 from .builder import Builder, ScaledType, TensorType
 from .eager import operation
 from .elementwise import abs as absolute
-from .elementwise import builder_of, lift, to_float, where
+from .elementwise import builder_of, lift, materialize, minimum, to_float, where
 from .reductions import max as maximum_along
 from .sizes import Shape, fixed, show
 from .values import Traced, TracedScaled
@@ -38,7 +38,8 @@ def matrix(x: Any, what: str) -> Traced:
     """A plain matrix held as one."""
     if not isinstance(x, Traced):
         raise CompileError(f"{what}: expected a plain array, but got {x!r}")
-    if x.layout != "full" or x.ndim != 2:
+    x = materialize(x)
+    if x.ndim != 2:
         raise CompileError(f"{what}: expected a matrix of rank 2, but got shape {show(x.shape)}")
     return x
 
@@ -73,10 +74,11 @@ def _quantize(x: Any, format: Format, axis: int, seed: Any) -> Any:
     elif seed is not None:
         raise CompileError("a seed needs a format with rounding='stochastic'")
     if format.scale == "e4m3":
-        # The scale of the tensor: the largest finite magnitude becomes 6 * 448.
+        # The scale of the tensor: the largest finite magnitude becomes 6 * 448. Capped, so that FP32 subnormals do not
+        # make it infinite.
         magnitude = absolute(x)
         largest = maximum_along(where(magnitude < float("inf"), magnitude, 0.0))
-        scale = where(largest > 0.0, 6.0 * 448.0 / largest, 1.0)
+        scale = where(largest > 0.0, minimum(6.0 * 448.0 / largest, 2.0**126), 1.0)
         extra = (f" tensor_scale {scale.ssa} : ", scale.type)
     ssa = x.builder.op(f"mx.quantize {x.ssa}", *extra, " : ", x.type, " -> ", result)
     return scaled_value(x.builder, ssa, x.shape, format, axis)

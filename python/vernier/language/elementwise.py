@@ -86,6 +86,15 @@ def broadcast_to(x: Traced, like: Traced, dims: list[int]) -> Traced:
     return Traced(x.builder, ssa, result)
 
 
+def materialize(x: Traced) -> Traced:
+    """A [M, 1] or [1, N] vector as a matrix in memory."""
+    if x.layout == "full":
+        return x
+    one = TensorType((1,), dtypes.float32)
+    like = Traced(x.builder, x.builder.op("arith.constant dense<0.0> : ", one), one)
+    return broadcast_to(Traced(x.builder, x.ssa, x.type), like, [0] if x.layout == "rows" else [1])
+
+
 def align(values: list[Traced], what: str) -> list[Traced]:
     """Brings values to one shape by NumPy's rules, with as little repetition as possible."""
     rank = max(v.ndim for v in values)
@@ -256,9 +265,10 @@ def _subtract_int(x: Traced) -> Traced:
 
 @operation
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)) in float32."""
+    """1 / (1 + exp(-x)) in float32, by way of exp(-|x|), which does not overflow."""
     x = to_float(lift(builder_of([x]), x))
-    return divide(1.0, add(1.0, exp(negative(x))))
+    e = exp(negative(abs(x)))
+    return divide(where(x >= 0.0, 1.0, e), add(1.0, e))
 
 
 @operation

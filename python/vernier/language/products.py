@@ -8,17 +8,20 @@ from .. import dtypes
 from ..errors import CompileError
 from .builder import TensorType
 from .eager import operation
+from .elementwise import materialize
 from .movement import index_vector
 from .sizes import fixed, join, join_shapes, show
 from .values import Traced, TracedScaled
 
 
-def _operands(what: str, a: Any, b: Any, right_rank: int) -> None:
+def _operands(what: str, a: Any, b: Any, right_rank: int) -> tuple[Any, Any]:
+    a, b = (materialize(v) if isinstance(v, Traced) else v for v in (a, b))
     for value, rank in ((a, 2), (b, right_rank)):
-        if not isinstance(value, (Traced, TracedScaled)) or len(value.shape) != rank or getattr(value, "layout", "full") != "full":
+        if not isinstance(value, (Traced, TracedScaled)) or len(value.shape) != rank:
             raise CompileError(f"{what}: expected operands of rank 2 and {right_rank}, but got {a!r} and {b!r}")
     if isinstance(a, TracedScaled) != isinstance(b, TracedScaled):
         raise CompileError(f"{what}: expected both operands to be scaled or both to be plain, but got {a!r} and {b!r}")
+    return a, b
 
 
 def _accumulate(what: str, accumulate: Any, shape: Any) -> tuple[Any, ...]:
@@ -43,7 +46,7 @@ def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = N
     Raises:
         CompileError: different K, mixed operands, blocks that do not run along K.
     """
-    _operands("matmul", a, b, 2)
+    a, b = _operands("matmul", a, b, 2)
     join(a.shape[1], b.shape[1], "matmul: K of a and b")
     dtype = dtypes.float32 if accumulate is not None else dtypes.as_dtype(out_dtype)
     shape = (a.shape[0], b.shape[0])
@@ -67,7 +70,7 @@ def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat1
     Raises:
         CompileError: different K, mixed operands. LaunchError: offsets that descend or lie outside [0, M].
     """
-    _operands("grouped_matmul", a, b, 3)
+    a, b = _operands("grouped_matmul", a, b, 3)
     join(a.shape[1], b.shape[2], "grouped_matmul: K of a and b")
     offsets = index_vector(offsets, "grouped_matmul: offsets")
     result = TensorType((a.shape[0], b.shape[1]), dtypes.as_dtype(out_dtype))
@@ -99,7 +102,7 @@ def grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any = None, experts
 
 @operation
 def _grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any, experts: int | None) -> Any:
-    _operands("grouped_wgrad", dy, x, 2)
+    dy, x = _operands("grouped_wgrad", dy, x, 2)
     join(dy.shape[0], x.shape[0], "grouped_wgrad: rows of dy and x")
     offsets = index_vector(offsets, "grouped_wgrad: offsets")
     if experts is None and accumulate is not None:

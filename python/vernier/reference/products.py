@@ -1,0 +1,48 @@
+"""Matrix products in float64 of the decoded operands."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .codes import F64
+from .formats import Scaled, decoded, requantize, transpose
+from ..formats import FP8
+
+Operand = Scaled | NDArray[np.generic]
+
+
+def operand_values(t: Operand) -> F64:
+    """Values of an operand; a 4-bit one counts as its re-encoding to FP8."""
+    if not isinstance(t, Scaled):
+        return np.asarray(t).astype(np.float64)
+    if t.format.element == "e2m1":
+        t = requantize(t, FP8)
+    return decoded(t)
+
+
+def matmul(a: Operand, b: Operand) -> F64:
+    """A @ B.T"""
+    return operand_values(a) @ operand_values(b).T
+
+
+def grouped_matmul(a: Operand, b: list[Operand], offsets: NDArray[np.int32]) -> F64:
+    """Each group of rows times its own matrix; rows outside every group are 0."""
+    values = operand_values(a)
+    result = np.zeros((values.shape[0], operand_values(b[0]).shape[0]))
+    for e, matrix in enumerate(b):
+        rows = slice(offsets[e], offsets[e + 1])
+        result[rows] = values[rows] @ operand_values(matrix).T
+    return result
+
+
+def grouped_wgrad(dy: Operand, x: Operand, offsets: NDArray[np.int32]) -> F64:
+    """dY.T @ X for each group; scaled operands as their scaling-aware transposes with the same groups."""
+
+    def group(t: Operand, begin: int, end: int) -> F64:
+        if not isinstance(t, Scaled):
+            return np.asarray(t)[begin:end].astype(np.float64).T
+        return decoded(transpose(Scaled(t.codes[begin:end], t.scales[begin:end], t.format, t.block)))
+
+    pairs = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+    return np.stack([group(dy, b, e) @ group(x, b, e).T for b, e in pairs])

@@ -1,0 +1,154 @@
+"""Fusion: programs that nobody wrote a pattern for come out in few kernels, with the right bits."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vernier as vn
+from helpers import draw, to_reference
+from programs import NumpyBackend, VernierBackend, run
+from vernier import reference as ref
+
+STEP = st.tuples(st.integers(0, 11), st.integers(0, 7), st.integers(0, 7), st.integers(0, 7))
+
+
+def assert_equal(actual, expected, what):
+    if isinstance(expected, vn.ScaledTensor):
+        a, e = to_reference(actual), to_reference(expected)
+        np.testing.assert_array_equal(a.scales, e.scales, err_msg=f"{what}: scales")
+        np.testing.assert_array_equal(a.codes, e.codes, err_msg=f"{what}: codes")
+    else:
+        np.testing.assert_array_equal(actual, expected, err_msg=what)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(program=st.lists(STEP, min_size=1, max_size=10), rows=st.sampled_from((1, 5, 128, 150)))
+def test_random_programs_agree_with_the_reference(program, rows):
+    width = 256
+    x, gain = draw("outliers", (rows, width), 1), draw("normal", (width,), 2)
+    weight = draw("normal", (rows,), 3)
+    index = np.random.default_rng(4).integers(-1, rows, 37).astype(np.int32)
+
+    @vn.jit
+    def compiled(x, gain, weight, index):
+        return run(program, VernierBackend(), x, gain, weight, index, width)
+
+    expected = run(program, NumpyBackend(), x, gain, weight, index, width)
+    for number, (a, e) in enumerate(zip(compiled(x, gain, weight, index), expected, strict=True)):
+        assert_equal(a, e, f"result {number}")
+
+
+def kernels(function, *args):
+    return function.explain(*args).count("\nkernel ")
+
+
+def test_norm_gate_two_formats_and_a_transpose_are_one_kernel():
+    @vn.jit(kernels=1)
+    def f(x, gain, gate):
+        y = x * vn.rsqrt((x**2).mean(axis=1, keepdims=True) + 1e-6) * gain
+        y = y * vn.sigmoid(gate[:, None])
+        q = vn.quantize(y, vn.FP8)
+        return q, vn.quantize(y, vn.MXFP4), vn.transpose(q), vn.quantize(y.T, vn.FP8)
+
+    x, gain, gate = draw("normal", (300, 512), 1), draw("normal", (512,), 2), draw("normal", (300,), 3)
+    q, q4, turned, columns = f(x, gain, gate)
+    y = x / np.sqrt((x.astype(np.float64) ** 2).mean(axis=1, keepdims=True) + 1e-6) * gain / (1 + np.exp(-gate[:, None].astype(np.float64)))
+    for t, bits in ((q, 3), (q4, 1)):
+        assert np.linalg.norm(t.dequantize() - y) / np.linalg.norm(y) < 2.0 ** -(bits + 1)
+    np.testing.assert_array_equal(to_reference(turned).codes, ref.transpose(to_reference(q)).codes)
+    assert np.linalg.norm(columns.dequantize() - y.T) / np.linalg.norm(y) < 2.0**-4
+    assert kernels(f, x, gain, gate) == 1
+
+
+def test_swiglu_backward_is_one_kernel():
+    @vn.jit(kernels=1)
+    def backward(x, w, g):
+        a, b = vn.split(x, 2)
+        s = vn.sigmoid(a)
+        gw = vn.cast(g, vn.float32) * w[:, None]
+        da = gw * s * (1 + a * (1 - s)) * b
+        db = gw * a * s
+        dw = (a * s * b * g).sum(axis=1)
+        d = vn.concat([da, db])
+        return vn.quantize(d, vn.FP8), vn.transpose(vn.quantize(d, vn.FP8)), dw
+
+    x, w, g = draw("normal", (200, 512), 1), draw("uniform", (200,), 2), draw("normal", (200, 256), 3)
+    q, turned, dw = backward(x, w, g)
+    a, b = x[:, :256].astype(np.float64), x[:, 256:].astype(np.float64)
+    s = 1 / (1 + np.exp(-a))
+    d = np.concatenate([g * w[:, None] * s * (1 + a * (1 - s)) * b, g * w[:, None] * a * s], axis=1)
+    assert np.linalg.norm(q.dequantize() - d) / np.linalg.norm(d) < 2.0**-4
+    np.testing.assert_allclose(dw, (a * s * b * g).sum(axis=1), rtol=1e-4, atol=1e-4)
+
+
+def test_a_split_that_is_refused_says_why():
+    @vn.jit(kernels=1)
+    def f(x):
+        return vn.quantize(x - x.mean(axis=0, keepdims=True), vn.FP8)
+
+    with pytest.raises(vn.CompileError, match=r"(?s)needs 2 kernels, but at most 1 were allowed.*a reduction over all rows must be finished"):
+        f(draw("normal", (8, 128), 1))
+
+
+def test_column_reductions_and_what_follows_them():
+    @vn.jit
+    def f(x, w):
+        centred = x - x.mean(axis=0, keepdims=True)
+        return centred.max(axis=0), (centred * w[:, None]).sum(axis=0), vn.quantize(centred, vn.MXFP4), x.sum(), x.min()
+
+    x, w = draw("normal", (77, 100), 1)[:, :96].copy(), draw("normal", (77,), 2)
+    high, total, q, everything, least = f(x, w)
+    centred = x - x.mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(high, centred.max(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(total, (centred * w[:, None]).sum(axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(everything, x.sum(), rtol=1e-4, atol=1e-3)
+    assert least == x.min() and everything.shape == ()
+    assert np.linalg.norm(q.dequantize() - centred) / np.linalg.norm(centred) < 0.2
+
+
+@pytest.mark.parametrize("columns", (1, 3, 63, 64, 65, 100, 200))
+def test_any_number_of_columns_for_plain_operations(columns):
+    @vn.jit
+    def f(x, v):
+        y = vn.relu(x) * v + 1.0
+        return y, y.T, y.sum(axis=1), y.max(axis=0), vn.cast(y > 1.0, vn.float32), y > 1.0
+
+    x, v = draw("normal", (70, columns), 1), draw("normal", (columns,), 2)
+    y = np.maximum(x, 0) * v + np.float32(1)
+    got = f(x, v)
+    for a, e in zip(got, (y, y.T, y.sum(axis=1), y.max(axis=0), (y > 1).astype(np.float32), y > 1), strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+    assert got[5].dtype == np.bool_
+
+
+def test_outer_products_vectors_and_scalars():
+    @vn.jit
+    def f(u, v, s):
+        return u[:, None] * v[None, :] * s, u * 2.0 + s, (u * u).sum(), u[:, None] + 0.0
+
+    u, v = draw("normal", (50,), 1), draw("normal", (70,), 2)
+    outer, vector, square, column = f(u, v, 1.5)
+    np.testing.assert_allclose(outer, u[:, None] * v[None, :] * np.float32(1.5), rtol=1e-6)
+    np.testing.assert_allclose(vector, u * 2 + np.float32(1.5), rtol=1e-6)
+    np.testing.assert_allclose(square, (u * u).sum(), rtol=1e-5)
+    assert column.shape == (50, 1)
+
+
+def test_transcendental_functions_within_2_ulp():
+    x = np.concatenate([draw("normal", (1 << 16,), 1) * 8, np.linspace(-110, 95, 1 << 15), draw("tiny", (1 << 12,), 2)]).astype(np.float32)
+    x = x.reshape(-1, 64)
+    wide = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        cases = {
+            "exp": (x, np.exp(wide)), "tanh": (x, np.tanh(wide)), "sigmoid": (x, 1 / (1 + np.exp(-wide))),
+            "log": (np.abs(x), np.log(np.abs(wide))), "rsqrt": (np.abs(x), 1 / np.sqrt(np.abs(wide))), "sqrt": (np.abs(x), np.sqrt(np.abs(wide))),
+        }  # fmt: skip
+    for name, (argument, exact) in cases.items():
+        got = np.asarray(getattr(vn, name)(argument))
+        with np.errstate(all="ignore"):
+            expected = exact.astype(np.float32)
+            ulp = np.spacing(np.maximum(np.abs(expected), np.float32(2.0**-126)))
+            error = np.abs(got.astype(np.float64) - exact) / ulp
+        error[(got == expected) | (np.isnan(got) & np.isnan(expected))] = 0
+        assert error.max() <= 2, f"{name}: {error.max():.2f} ulp at {argument.ravel()[error.argmax()]}"

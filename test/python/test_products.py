@@ -1,0 +1,128 @@
+"""Products against float64 of the decoded operands."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import vernier as vn
+from helpers import draw, random_scaled, to_reference
+from vernier import reference as ref
+
+
+def relative(actual, expected):
+    return np.linalg.norm(np.asarray(actual, np.float64) - expected) / max(np.linalg.norm(expected), 1e-300)
+
+
+def quantized(shape, format, seed):
+    return vn.quantize(draw("normal", shape, seed), format)
+
+
+@pytest.mark.parametrize(("left", "right"), [(vn.FP8, vn.FP8_BLOCK), (vn.FP8, vn.FP8), (vn.MXFP8, vn.MXFP8), (vn.MXFP4, vn.FP8_BLOCK), (vn.FP8, vn.MXFP8)])
+@pytest.mark.parametrize("m", (0, 1, 7, 130, 300))
+def test_matmul(left, right, m):
+    for n, k in ((1, 128), (40, 256), (130, 384)):
+        a, b = quantized((m, k), left, 1), quantized((n, k), right, 2)
+        expected = ref.matmul(to_reference(a), to_reference(b))
+        assert relative(vn.matmul(a, b, vn.float32), expected) < 1e-6  # FP32 sums of exact products
+        assert relative(vn.matmul(a, b), expected) < 3e-3  # bfloat16 result
+
+
+@pytest.mark.parametrize("k", (1, 30, 128, 200))
+def test_plain_matmul_with_any_k(k):
+    a, b = draw("normal", (33, k), 1).astype(ml_dtypes.bfloat16), draw("normal", (50, k), 2).astype(ml_dtypes.bfloat16)
+    expected = a.astype(np.float64) @ b.astype(np.float64).T
+    assert relative(vn.matmul(a, b, vn.float32), expected) < 1e-6
+    assert relative(vn.matmul(a.astype(np.float16), b.astype(np.float16), vn.float16), expected) < 1e-3
+
+
+def test_accumulate_adds_and_leaves_the_buffer_alone():
+    a, b, acc = quantized((20, 128), vn.FP8, 1), quantized((30, 128), vn.FP8, 2), draw("normal", (20, 30), 3)
+    before = acc.copy()
+    assert relative(vn.matmul(a, b, accumulate=acc), ref.matmul(to_reference(a), to_reference(b)) + acc) < 1e-6
+    np.testing.assert_array_equal(acc, before)
+
+
+def test_a_4_bit_operand_gives_exactly_the_product_of_its_re_encoding():
+    a, b = random_scaled(vn.MXFP4, (65, 256), 1, spread=30), quantized((40, 256), vn.FP8_BLOCK, 2)
+    np.testing.assert_array_equal(vn.matmul(a, b, vn.float32), vn.matmul(vn.requantize(a, vn.FP8), b, vn.float32))
+
+
+OFFSETS = ([0, 100, 100, 260, 300], [0, 300, 300, 300, 300], [10, 20, 30, 31, 290], [0, 0, 0, 0, 0], [0, 1, 2, 3, 300])
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+@pytest.mark.parametrize("scaled", (True, False))
+def test_grouped_matmul(offsets, scaled):
+    o = np.array(offsets, np.int32)
+    x, w = draw("normal", (300, 256), 1), draw("normal", (4, 128, 256), 2)
+    if scaled:
+        a, b = vn.quantize(x, vn.FP8), vn.quantize(w, vn.FP8_BLOCK)
+        experts = [to_reference(vn.quantize(w[e], vn.FP8_BLOCK)) for e in range(4)]
+        expected = ref.grouped_matmul(to_reference(a), experts, o)
+    else:
+        a, b = x.astype(ml_dtypes.bfloat16), w.astype(ml_dtypes.bfloat16)
+        expected = ref.grouped_matmul(a, list(b), o)
+    result = vn.grouped_matmul(a, b, o, vn.float32)
+    assert relative(result, expected) < 1e-6
+    assert (result[: offsets[0]] == 0).all() and (result[offsets[-1] :] == 0).all()
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+@pytest.mark.parametrize("formats", [(vn.FP8, vn.FP8), (vn.FP8, vn.MXFP4), (vn.MXFP8, vn.MXFP4), None])
+def test_grouped_wgrad(offsets, formats):
+    o = np.array(offsets, np.int32)
+    dy, x = draw("outliers", (300, 256), 1), draw("normal", (300, 128), 2)
+    if formats:
+        left, right = vn.quantize(dy, formats[0]), vn.quantize(x, formats[1])
+        expected = ref.grouped_wgrad(to_reference(left), to_reference(right), o)
+    else:
+        left, right = dy.astype(ml_dtypes.bfloat16), x.astype(ml_dtypes.bfloat16)
+        expected = ref.grouped_wgrad(left, right, o)
+    result = vn.grouped_wgrad(left, right, o)
+    assert result.shape == (4, 256, 128)
+    assert relative(result, expected) < 1e-6
+    acc = draw("normal", result.shape, 5)
+    assert relative(vn.grouped_wgrad(left, right, o, accumulate=acc), expected + acc) < 1e-6
+
+
+def test_wgrad_of_rows_is_the_product_of_transposes():
+    """Under scales far apart too, where the transpose rounds."""
+    dy, x = random_scaled(vn.FP8, (128, 128), 1, 30), random_scaled(vn.MXFP4, (128, 64), 2, 30)
+    # Scales of 255 poison; leave them out to compare numbers.
+    for t in (dy, x):
+        t.scales[t.scales == 255] = 120
+        t.scales[t.scales == 254] = 121
+    o = np.array([0, 128], np.int32)
+    direct = vn.grouped_wgrad(dy, x, o)[0]
+    turned = ref.decoded(ref.transpose(to_reference(dy))) @ ref.decoded(ref.transpose(to_reference(x))).T
+    finite = np.isfinite(turned)
+    assert relative(direct[finite], turned[finite]) < 1e-6
+    np.testing.assert_array_equal(np.isnan(direct), ~finite)
+
+
+def test_poison_reaches_exactly_its_rows_and_columns():
+    x = draw("normal", (20, 256), 1)
+    x[3, 200] = np.nan
+    d = vn.matmul(vn.quantize(x, vn.FP8), quantized((10, 256), vn.FP8_BLOCK, 2), vn.float32)
+    assert np.isnan(d[3]).all() and not np.isnan(np.delete(d, 3, 0)).any()
+
+
+def test_runs_are_bit_identical():
+    a, b = quantized((300, 512), vn.FP8, 1), quantized((200, 512), vn.FP8_BLOCK, 2)
+    first = vn.matmul(a, b, vn.float32)
+    for _ in range(5):
+        np.testing.assert_array_equal(vn.matmul(a, b, vn.float32), first)
+
+
+@pytest.mark.parametrize(("offsets", "message"), [([0, 5, 3], "offset 2 is 3 after 5"), ([0, 5, 400], "offset 2 is 400"), ([-1, 5, 300], "offset 0 is -1")])
+def test_bad_offsets_are_refused(offsets, message):
+    x, o = draw("normal", (300, 128), 1), np.array(offsets, np.int32)
+    a = vn.quantize(x, vn.FP8)
+    with pytest.raises(vn.LaunchError, match=message):
+        vn.grouped_matmul(a, vn.quantize(draw("normal", (2, 128, 128), 1), vn.FP8_BLOCK), o)
+    with pytest.raises(vn.LaunchError, match=message):
+        vn.grouped_wgrad(a, a, o)
+    with pytest.raises(vn.LaunchError, match=message):
+        vn.transpose(a, o)
+    with pytest.raises(vn.LaunchError, match="sizes differ"):
+        vn.grouped_matmul(a, vn.quantize(draw("normal", (3, 128, 128), 1), vn.FP8_BLOCK), np.array([0, 1, 2], np.int32))
