@@ -37,10 +37,11 @@ void vernier::buildLLVM(OpPassManager &manager, const PipelineOptions &) {
   function.addPass(LLVM::createLLVMRequestCWrappersPass());
   function.addPass(arith::createArithExpandOpsPass());
   function.addPass(memref::createExpandStridedMetadataPass());
+  // LLVM's intrinsics first (fma, sqrt, ...): what it has none for, such as erfc, is called lane by lane.
+  manager.addPass(createConvertMathToLLVMPass());
   manager.addPass(createConvertMathToLibmPass());
   manager.addPass(createConvertVectorToLLVMPass());
   manager.addPass(createSCFToControlFlowPass());
-  manager.addPass(createConvertMathToLLVMPass());
   manager.addPass(createConvertIndexToLLVMPass());
   manager.addPass(createArithToLLVMConversionPass());
   manager.addPass(createFinalizeMemRefToLLVMConversionPass());
