@@ -49,6 +49,9 @@ public:
   mlir::Value decode(mlir::Value codes, mlir::Type element);
   /// FP32 to element codes (i8), nearest-even, saturating. A NaN becomes the NaN code where there is one.
   mlir::Value encode(mlir::Value value, mlir::Type element, bool mayHoldNaN);
+  /// round(code * 2^shift) as codes of another element, on 16-bit integers; `shift` is i32 and has one lane or a divisor
+  /// of the codes' lanes. With `rises` false, no shift is positive and the elements are the same.
+  mlir::Value recode(mlir::Value codes, mlir::Type from, mlir::Type to, mlir::Value shift, bool rises);
   /// The same with uniform noise below the last kept bit; `noise` holds 32 random bits a lane.
   mlir::Value encodeStochastic(mlir::Value value, mlir::Type element, mlir::Value noise);
   /// Scale byte (i32) from the magnitude bits of the largest value, times 2^(base - 127) where there is a base byte.

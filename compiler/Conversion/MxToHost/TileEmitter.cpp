@@ -151,6 +151,16 @@ LaneValue TileEmitter::matrix(Value value, Row row, const Chunk &chunk, int64_t 
   return remember(key, ops.contains(value) ? emitMatrix(value, row, chunk, offset) : loadMatrix(value, row, chunk, offset));
 }
 
+void TileEmitter::prefetch(Value memref, Value row, Value column, int64_t count, bool packed) {
+  int64_t elementBits = packed ? 4 : llvm::cast<MemRefType>(memref.getType()).getElementTypeBitWidth();
+  int64_t perLine = 64 * 8 / elementBits;
+  for (int64_t at = 0; at < count; at += perLine) {
+    Value where = offsetBy(column, at);
+    memref::PrefetchOp::create(b, loc, memref, ValueRange{row, packed ? divide(where, 2) : where}, /*isWrite=*/false,
+                               /*localityHint=*/3, /*isDataCache=*/true);
+  }
+}
+
 /// Reads an operand of the kernel. A row that is not there reads as zeros.
 LaneValue TileEmitter::loadMatrix(Value value, Row row, const Chunk &chunk, int64_t offset) {
   ArrayRef<Value> buffers = inputBuffers(value);
@@ -162,6 +172,9 @@ LaneValue TileEmitter::loadMatrix(Value value, Row row, const Chunk &chunk, int6
     return arith::SelectOp::create(b, loc, row.valid, v, zero);
   };
   auto scaled = llvm::dyn_cast<mx::ScaledType>(value.getType());
+  // Short pieces of many rows are no stream that hardware would see: ask for each row's next piece now.
+  if (plan.rowTile > 1 && !row.valid)
+    prefetch(buffers[0], row.index, offsetBy(column, chunk.lanes), chunk.lanes, scaled && scaled.getFormat().isPacked());
   if (!scaled) {
     Value v = orZero(load(buffers[0], {row.index, column}, chunk.lanes, chunk.valid));
     if (llvm::cast<RankedTensorType>(value.getType()).getElementType().isInteger(1))
@@ -330,12 +343,14 @@ LaneValue TileEmitter::requantized(mx::RequantizeOp op, Row row, const Chunk &ch
   LaneValue v = matrix(op.getInput(), row, chunk, offset);
   mx::FormatAttr source = op.getInput().getType().getFormat(), target = op.getResult().getType().getFormat();
   Type from = source.getElement(), to = target.getElement();
-  Value value = lanes.decode(v.data, from);
   Value base = lanes.widen(v.scales), byte;
   if (target.getBlockCols() <= source.getBlockCols()) {
+    // The order of magnitudes is the order of their codes.
     base = lanes.repeat(base, source.getBlockCols() / target.getBlockCols());
-    Value amax = lanes.foldBlocks(lanes.absBits(value), target.getBlockCols(), [&](Value a, Value c) { return lanes.umax(a, c); });
-    byte = lanes.scaleByte(amax, target, base);
+    Value magnitude = arith::AndIOp::create(
+        b, loc, v.data, lanes.integer(v.data, 8, (1 << (from.getIntOrFloatBitWidth() - 1)) - 1));
+    Value largest = lanes.foldBlocks(magnitude, target.getBlockCols(), [&](Value a, Value c) { return lanes.umax(a, c); });
+    byte = lanes.scaleByte(lanes.absBits(lanes.decode(largest, from)), target, base);
   } else {
     Value largest = lanes.foldBlocks(base, target.getBlockCols() / source.getBlockCols(),
                                      [&](Value a, Value c) { return lanes.umax(a, c); });
@@ -343,9 +358,9 @@ LaneValue TileEmitter::requantized(mx::RequantizeOp op, Row row, const Chunk &ch
     byte = lanes.select(lanes.cmp(CmpIPredicate::eq, largest, 255), lanes.i32(largest, 255), lowered);
   }
   int64_t width = chunk.lanes / lanes.count(byte);
-  Value shift = lanes.sub(lanes.repeat(base, chunk.lanes / lanes.count(base)), lanes.repeat(byte, width));
-  Value moved = arith::MulFOp::create(b, loc, value, lanes.power(shift));
-  Value codes = lanes.encode(moved, to, mx::limitsOf(from).hasNaN);
+  int64_t blocks = std::max(lanes.count(base), lanes.count(byte));
+  Value shift = lanes.sub(lanes.repeat(base, blocks / lanes.count(base)), lanes.repeat(byte, blocks / lanes.count(byte)));
+  Value codes = lanes.recode(v.data, from, to, shift, /*rises=*/from != to || target.getBlockCols() <= source.getBlockCols());
   Value poisoned = lanes.repeat(lanes.cmp(CmpIPredicate::eq, byte, 255), width);
   return {lanes.poison(codes, poisoned, to), lanes.narrow(byte)};
 }

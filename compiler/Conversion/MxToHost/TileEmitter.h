@@ -104,6 +104,7 @@ private:
   /// `op` with lanes in place of tensors.
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
   mlir::Value constantLanes(mlir::Operation *op, int64_t lanes);
+  void prefetch(mlir::Value memref, mlir::Value row, mlir::Value column, int64_t count, bool packed);
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices, int64_t count, mlir::Value valid);
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices, mlir::Value valid);
   mlir::Value validOf(const Chunk &chunk, int64_t lanesPerItem);

@@ -38,9 +38,9 @@ void TileEmitter::storeRow(Store &item, Row row, const Chunk &chunk) {
       auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
       auto target = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
       Value byte = lanes.widen(columnScale(transpose, chunk, offset, row.index));
-      Value shift = lanes.repeat(lanes.sub(lanes.widen(v.scales), byte), source.getBlockCols());
-      Value moved = arith::MulFOp::create(b, loc, lanes.decode(v.data, source.getElement()), lanes.power(shift));
-      Value codes = lanes.encode(moved, target.getElement(), mx::limitsOf(source.getElement()).hasNaN);
+      Value shift = lanes.sub(lanes.widen(v.scales), byte);
+      Value codes = lanes.recode(v.data, source.getElement(), target.getElement(), shift,
+                                 /*rises=*/source.getElement() != target.getElement());
       Value poisoned = lanes.repeat(lanes.cmp(CmpIPredicate::eq, byte, 255), source.getBlockCols());
       data = lanes.poison(codes, poisoned, target.getElement());
     }
@@ -107,8 +107,9 @@ void TileEmitter::storeTurned(Store &item, const Chunk &chunk) {
     auto vector = llvm::dyn_cast<VectorType>(v.getType());
     return arith::BitcastOp::create(b, loc, vector ? Type(VectorType::get(vector.getShape(), stored)) : stored, v);
   };
-  loop(index(0), tile.rows, side, [&](Value i) {
-    loop(index(0), columns, side, [&](Value j) {
+  // Rows innermost: the lines of sixteen rows of the result are completed before the next ones are begun.
+  loop(index(0), columns, side, [&](Value j) {
+    loop(index(0), tile.rows, side, [&](Value i) {
       Value wholeRows = arith::CmpIOp::create(b, loc, CmpIPredicate::ule, offsetBy(i, side), tile.rows);
       Value wholeColumns = arith::CmpIOp::create(b, loc, CmpIPredicate::ule, offsetBy(j, side), columns);
       Value whole = arith::AndIOp::create(b, loc, wholeRows, wholeColumns);

@@ -168,7 +168,7 @@ bool Planner::planOutput(Value output) {
       }
     } else {
       // A tile is turned in shared or cached memory; 64 rows of it make whole cache lines of the result.
-      result.rowTile = std::max<int64_t>(result.rowTile, 64);
+      result.rowTile = std::max<int64_t>(result.rowTile, 128);
     }
     return demand(transpose.getInput(), Role::Full, false);
   }
