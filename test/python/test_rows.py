@@ -30,12 +30,13 @@ def test_permute(name, pad_to):
         assert_same(vn.permute(t, index, pad_to), ref.permute(to_reference(t), index, pad_to), f"{format.name}")
 
 
+@pytest.mark.parametrize("copies", (1, 3))
 @pytest.mark.parametrize("weighted", (True, False))
-def test_unpermute_inverts_permute_in_the_order_of_copies(weighted):
+def test_unpermute_adds_copies_in_their_order(weighted, copies):
     rng = np.random.default_rng(1)
     y = draw("normal", (40, 96), 3)
-    index = rng.integers(-1, 40, (25, 3)).astype(np.int32)
-    weights = rng.random((25, 3)).astype(np.float32) if weighted else None
+    index = rng.integers(-1, 40, (25, copies)).astype(np.int32)
+    weights = rng.random((25, copies)).astype(np.float32) if weighted else None
     np.testing.assert_array_equal(vn.unpermute(y, index, weights), ref.unpermute(y, index, weights))
     half = y.astype(ml_dtypes.bfloat16)
     np.testing.assert_array_equal(vn.unpermute(half, index, weights), ref.unpermute(half, index, weights))

@@ -11,7 +11,7 @@ from ..formats import FP8
 from .builder import ScaledType, TensorType
 from .conversions import matrix, scaled_value
 from .eager import operation
-from .elementwise import align, to_float
+from .elementwise import align, multiply, to_float
 from .sizes import Dim, fixed, join, join_shapes, show
 from .values import Traced, TracedScaled
 
@@ -115,8 +115,9 @@ def unpermute(y: Any, index: Any, weights: Any = None) -> Any:
     """
     y = matrix(y, "unpermute")
     index = index_vector(index, "unpermute: index")
-    if index.layout == "rows":
-        raise CompileError("unpermute: expected index [T, k] with k > 1; use permute for one copy")
+    if index.layout == "rows":  # one copy of each row: a gather
+        gathered = to_float(permute(y, Traced(index.builder, index.ssa, index.type)))
+        return gathered if weights is None else multiply(gathered, weights)
     if index.ndim != 2 or fixed(index.shape[1]) is None:
         raise CompileError(f"unpermute: expected index [T, k], but got {show(index.shape)}")
     if not y.dtype.is_float:
