@@ -40,7 +40,8 @@ static DenseI64ArrayAttr encodeSize(OpBuilder &b, const mx::Size &size) {
 namespace {
 struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
   void runOnOperation() override {
-    for (auto function : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
+    SmallVector<func::FuncOp> fused(getOperation().getOps<func::FuncOp>()); // lowering adds others
+    for (func::FuncOp function : fused) {
       mx::Sizes sizes(function);
       for (Operation &op : function.getBody().front().without_terminator()) {
         auto kernel = llvm::dyn_cast<mx::KernelOp>(op);
