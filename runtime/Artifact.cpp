@@ -18,8 +18,9 @@ std::string vernier::runtime::describe(const SizeExpr &expr) {
   for (const SizeTerm &term : expr.terms) {
     if (!text.empty())
       text += " + ";
-    std::string one = term.argument < 0 ? std::to_string(term.constant)
-                                        : "dimension " + std::to_string(term.dim) + " of argument " + std::to_string(term.argument);
+    std::string one = term.argument < 0
+                          ? std::to_string(term.constant)
+                          : "dimension " + std::to_string(term.dim) + " of argument " + std::to_string(term.argument);
     for (int64_t multiple : term.roundUps)
       one += " rounded up to " + std::to_string(multiple);
     text += one;

@@ -18,7 +18,7 @@ struct SizeTerm {
   int64_t constant = 0;
   std::vector<int64_t> roundUps; ///< rounded up to each in turn.
   int64_t divisor = 1;
-  bool roundDown = false;        ///< the division rounds down rather than up.
+  bool roundDown = false; ///< the division rounds down rather than up.
 };
 /// The sum of its terms.
 struct SizeExpr {
@@ -33,14 +33,14 @@ std::string describe(const SizeExpr &expr);
 
 /// A logical argument or result: a tensor, or a scaled tensor of several buffers.
 struct ValueSpec {
-  std::string type;               ///< "f32", "bf16", ..., or a format such as "f4E2M1FN:1x32:f8E8M0FNU:floor".
-  std::vector<SizeExpr> shape;    ///< for an argument: constants where static, else its own dimension.
-  std::vector<int> buffers;       ///< indices into Artifact::buffers.
+  std::string type;            ///< "f32", "bf16", ..., or a format such as "f4E2M1FN:1x32:f8E8M0FNU:floor".
+  std::vector<SizeExpr> shape; ///< for an argument: constants where static, else its own dimension.
+  std::vector<int> buffers;    ///< indices into Artifact::buffers.
 };
 
 struct BufferSpec {
   enum Kind { Argument, Result, Temporary } kind = Temporary;
-  std::string element;            ///< "f32", "bf16", "f16", "i32", "i64", "i8".
+  std::string element; ///< "f32", "bf16", "f16", "i32", "i64", "i8".
   std::vector<SizeExpr> shape;
 };
 
@@ -57,13 +57,13 @@ struct CheckSpec {
 
 struct KernelSpec {
   std::string name;
-  std::vector<int> buffers;       ///< operands, then results.
+  std::vector<int> buffers; ///< operands, then results.
   std::vector<SizeExpr> sizes;
   // For people: what explain() prints.
   std::vector<std::string> operations;
   std::vector<std::string> reasons;
   std::string schedule;
-  std::vector<int> reads;         ///< buffers whose contents are read (an operand may lend its shape only).
+  std::vector<int> reads; ///< buffers whose contents are read (an operand may lend its shape only).
   std::vector<int> writes;
 };
 
@@ -74,14 +74,14 @@ struct CopySpec {
 
 struct Artifact {
   std::string name;
-  std::string target;             ///< "host".
+  std::string target; ///< "host".
   std::string chip;
   std::vector<ValueSpec> arguments, results;
   std::vector<BufferSpec> buffers;
   std::vector<CheckSpec> checks;
   std::vector<KernelSpec> kernels;
   std::vector<CopySpec> copies;
-  std::string code = {};          ///< host: an object file.
+  std::string code = {}; ///< host: an object file.
 };
 
 unsigned elementBytes(const std::string &element);

@@ -47,11 +47,14 @@ static Status checkFolder(const std::string &folder) {
   if (!S_ISDIR(info.st_mode))
     return Error{"the cache " + folder + " is not a folder; set VERNIER_CACHE_DIR to one"};
   if (info.st_uid != geteuid() && info.st_uid != 0)
-    return Error{"the cache folder " + folder + " belongs to another user, and its contents would be run as code; set "
+    return Error{"the cache folder " + folder +
+                 " belongs to another user, and its contents would be run as code; set "
                  "VERNIER_CACHE_DIR to a folder of your own"};
   if (info.st_mode & (S_IWGRP | S_IWOTH))
-    return Error{"the cache folder " + folder + " can be written to by others, and its contents would be run as code; run "
-                 "'chmod go-w " + folder + "' or set VERNIER_CACHE_DIR to a folder of your own"};
+    return Error{"the cache folder " + folder +
+                 " can be written to by others, and its contents would be run as code; run "
+                 "'chmod go-w " +
+                 folder + "' or set VERNIER_CACHE_DIR to a folder of your own"};
   return {};
 }
 

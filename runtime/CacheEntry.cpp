@@ -74,7 +74,8 @@ Result<std::shared_ptr<const Artifact>> vernier::runtime::readEntry(const std::s
     if (!readFile(folder + "/" + kCode, artifact->code))
       return Error{"no " + std::string(kCode)};
     const nlohmann::json &file = meta.at("files").at(kCode);
-    if (file.at("bytes").get<size_t>() != artifact->code.size() || file.at("sha256").get<std::string>() != sha256(artifact->code))
+    if (file.at("bytes").get<size_t>() != artifact->code.size() ||
+        file.at("sha256").get<std::string>() != sha256(artifact->code))
       return Error{std::string(kCode) + " does not match its digest"};
     return std::shared_ptr<const Artifact>(std::move(artifact));
   } catch (const nlohmann::json::exception &) {

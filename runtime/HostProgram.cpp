@@ -43,9 +43,7 @@ static std::vector<Shape> shapesOf(const std::vector<ValueView> &values) {
 static std::string number(int64_t value) { return std::to_string(value); }
 
 static Status checkOffsets(const CheckSpec &check, const int32_t *values, int64_t count, int64_t limit) {
-  auto fail = [&](const std::string &what) {
-    return Error{"offsets (argument " + number(check.argument) + "): " + what};
-  };
+  auto fail = [&](const std::string &what) { return Error{"offsets (argument " + number(check.argument) + "): " + what}; };
   if (count < 1)
     return fail("expected at least one offset, but got none");
   for (int64_t i = 0; i < count; ++i) {
@@ -80,8 +78,8 @@ Status HostProgram::check(const std::vector<ValueView> &arguments) const {
                    number(shapes[i].size())};
     for (size_t d = 0; d < spec.shape.size(); ++d)
       if (int64_t wanted = evaluate(spec.shape[d], shapes); wanted != shapes[i][d])
-        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) +
-                     ", but got " + number(shapes[i][d])};
+        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) + ", but got " +
+                     number(shapes[i][d])};
     if (arguments[i].buffers.size() != spec.buffers.size())
       return Error{"argument " + number(i) + ": expected " + number(spec.buffers.size()) + " buffers, but got " +
                    number(arguments[i].buffers.size())};
@@ -98,8 +96,8 @@ Status HostProgram::check(const std::vector<ValueView> &arguments) const {
     for (int64_t size : shapes[check.argument])
       count *= size;
     const auto *values = static_cast<const int32_t *>(arguments[check.argument].buffers[0]);
-    Status status = check.kind == CheckSpec::Offsets ? checkOffsets(check, values, count, left)
-                                                     : checkIndex(check, values, count, left);
+    Status status =
+        check.kind == CheckSpec::Offsets ? checkOffsets(check, values, count, left) : checkIndex(check, values, count, left);
     if (!status)
       return status;
   }

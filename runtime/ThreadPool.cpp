@@ -75,8 +75,8 @@ private:
 int vernier::runtime::numThreads() {
   static const int threads = [] {
     if (const char *text = std::getenv("VERNIER_NUM_THREADS"))
-      if (int number = std::atoi(text); number > 0)
-        return number;
+      if (long number = std::strtol(text, nullptr, 10); number > 0 && number < 4096)
+        return int(number);
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
       return std::max(1, CPU_COUNT(&set));

@@ -19,11 +19,12 @@ namespace {
 /// A context for one compilation, whose diagnostics become the error.
 class Session {
 public:
-  Session() : context(registry(), MLIRContext::Threading::DISABLED), handler(&context, [this](Diagnostic &diagnostic) {
-                if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
-                  collect(diagnostic);
-                return success();
-              }) {
+  Session()
+      : context(registry(), MLIRContext::Threading::DISABLED), handler(&context, [this](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+            collect(diagnostic);
+          return success();
+        }) {
     context.printOpOnDiagnostic(false);
     context.loadAllAvailableDialects();
   }

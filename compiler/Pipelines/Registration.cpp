@@ -26,9 +26,9 @@
 using namespace mlir;
 
 void vernier::registerDialects(DialectRegistry &registry) {
-  registry.insert<mx::MxDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect,
-                  cf::ControlFlowDialect, vector::VectorDialect, memref::MemRefDialect, index::IndexDialect,
-                  LLVM::LLVMDialect>();
+  registry
+      .insert<mx::MxDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect, cf::ControlFlowDialect,
+              vector::VectorDialect, memref::MemRefDialect, index::IndexDialect, LLVM::LLVMDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }

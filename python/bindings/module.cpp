@@ -54,7 +54,8 @@ public:
     for (size_t i = 0; i < results.size(); ++i) {
       py::list buffers;
       for (int buffer : host->artifact().results[i].buffers)
-        buffers.append(py::make_tuple(host->artifact().buffers[buffer].element, py::tuple(py::cast(host->bufferShape(buffer, shapes)))));
+        buffers.append(
+            py::make_tuple(host->artifact().buffers[buffer].element, py::tuple(py::cast(host->bufferShape(buffer, shapes)))));
       list.append(py::make_tuple(py::tuple(py::cast(results[i])), buffers));
     }
     return list;
@@ -165,9 +166,12 @@ PYBIND11_MODULE(_vernier, m) {
         py::arg("cache_bytes"));
   m.def("lower", &lowerPhases, py::arg("module"), py::arg("from_phase"), py::arg("until"), py::arg("all"), py::arg("target"),
         py::arg("max_kernels"));
-  m.def("cache_key", [](const std::string &module, const std::string &target, int64_t maxKernels) {
-    return valueOr(cacheKey(module, {target, maxKernels}));
-  }, py::arg("module"), py::arg("target"), py::arg("max_kernels"));
+  m.def(
+      "cache_key",
+      [](const std::string &module, const std::string &target, int64_t maxKernels) {
+        return valueOr(cacheKey(module, {target, maxKernels}));
+      },
+      py::arg("module"), py::arg("target"), py::arg("max_kernels"));
   m.def("phases", [] {
     std::vector<std::tuple<std::string, std::string, std::string>> list;
     for (const PhaseInfo &phase : listPhases())
@@ -178,5 +182,8 @@ PYBIND11_MODULE(_vernier, m) {
   m.def("default_cache_folder", &runtime::defaultCacheFolder);
   m.def("num_threads", &runtime::numThreads);
   // The references would otherwise be dropped after the interpreter is gone.
-  m.add_object("_unload", py::capsule([] { compileError.release(); launchError.release(); }));
+  m.add_object("_unload", py::capsule([] {
+                 compileError.release();
+                 launchError.release();
+               }));
 }

@@ -1,12 +1,12 @@
 """vernier: short Python functions over scaled tensors, compiled into fused kernels.
 
-    import vernier as vn
+import vernier as vn
 
-    @vn.jit
-    def swiglu_store(x, w):                     # bf16 [M, 2I], f32 [M]
-        gate, up = vn.split(x, 2, axis=1)
-        h = vn.silu(gate) * up * w[:, None]
-        return vn.quantize(h, vn.FP8), vn.quantize(h, vn.MXFP4)
+@vn.jit
+def swiglu_store(x, w):                     # bf16 [M, 2I], f32 [M]
+    gate, up = vn.split(x, 2, axis=1)
+    h = vn.silu(gate) * up * w[:, None]
+    return vn.quantize(h, vn.FP8), vn.quantize(h, vn.MXFP4)
 """
 
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
@@ -15,9 +15,42 @@ from .errors import CompileError, LaunchError, VernierError
 from .formats import FP8, FP8_BLOCK, MXFP4, MXFP8, NVFP4, Format
 from .jit import Artifact, Jit, Kernel, compile, jit
 from .language.ops import (
-    abs, add, cast, concat, dequantize, divide, exp, gelu, grouped_matmul, grouped_wgrad, log, matmul, max, maximum, mean,
-    min, minimum, multiply, negative, permute, power, quantize, reencoding_losses, relu, requantize, rsqrt, sigmoid, silu,
-    split, sqrt, subtract, sum, tanh, transpose, unpermute, where,
+    abs,
+    add,
+    cast,
+    concat,
+    dequantize,
+    divide,
+    exp,
+    gelu,
+    grouped_matmul,
+    grouped_wgrad,
+    log,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    multiply,
+    negative,
+    permute,
+    power,
+    quantize,
+    reencoding_losses,
+    relu,
+    requantize,
+    rsqrt,
+    sigmoid,
+    silu,
+    split,
+    sqrt,
+    subtract,
+    sum,
+    tanh,
+    transpose,
+    unpermute,
+    where,
 )  # fmt: skip
 
 __version__ = "0.1.0"

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from . import parallel, report
-from .config import MODES, ModelConfig, TrainConfig
+from .config import MODES, GateUpPolicy, ModelConfig, TrainConfig
+from .memory import scopes
 from .train import Record, Trainer
 
 CHECKPOINT_EVERY = 100
@@ -41,7 +42,12 @@ def train(model: ModelConfig, config: TrainConfig, folder: Path, resume: bool) -
     def progress(step: int, loss: float) -> None:
         if step % 10 == 0 or step == config.steps:
             pace = (time.perf_counter() - start) / (step - first)
-            print(f"\r{config.mode:6} step {step:4}/{config.steps}  loss {loss:.4f}  {pace:.2f} s/step  ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{config.mode:6} step {step:4}/{config.steps}  loss {loss:.4f}  {pace:.2f} s/step  ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
         if step % CHECKPOINT_EVERY == 0:
             trainer.save(checkpoint)
 
@@ -51,12 +57,18 @@ def train(model: ModelConfig, config: TrainConfig, folder: Path, resume: bool) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="vernier demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="vernier demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument("--gate-up", choices=("stored", "fp8", "recompute"), default="stored", help="what mxfp4 keeps of fc1's output")
+    parser.add_argument(
+        "--gate-up", choices=("stored", "fp8", "recompute"), default="stored", help="what mxfp4 keeps of fc1's output"
+    )
     parser.add_argument("--parallel-steps", type=int, default=3, help="steps of the two-process expert-parallel run")
-    parser.add_argument("--memory-cap", type=float, help="MB of expert activations a layer; default: what fp8 needs, less a tenth")
+    parser.add_argument(
+        "--memory-cap", type=float, help="MB of expert activations a layer; default: what fp8 needs, less a tenth"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--resume", action="store_true")
@@ -67,12 +79,14 @@ def main() -> None:
     model = ModelConfig()
     records, wire = {}, {}
     for mode in options.modes:
-        gate_up = options.gate_up if mode == "mxfp4" else "stored"
+        gate_up: GateUpPolicy = options.gate_up if mode == "mxfp4" else "stored"
         config = TrainConfig(mode=mode, gate_up=gate_up, steps=options.steps, seed=options.seed)
         records[mode] = train(model, config, options.out, options.resume)
     for mode in options.modes:
         print(f"{mode:6} expert-parallel over 2 processes, {options.parallel_steps} steps", file=sys.stderr)
-        config = TrainConfig(mode=mode, steps=options.parallel_steps, batch=4, evaluate_every=10**9, evaluate_batches=1, seed=options.seed)
+        config = TrainConfig(
+            mode=mode, steps=options.parallel_steps, batch=4, evaluate_every=10**9, evaluate_batches=1, seed=options.seed
+        )
         results = parallel.run(2, expert_parallel_run, model, config)
         wire[mode] = results[0][1]
 
@@ -81,7 +95,7 @@ def main() -> None:
     print("\n" + report.table(records, wire))
     print("\n" + report.kernel_table(records))
     tokens = TrainConfig().batch * model.sequence
-    cap = options.memory_cap * 1e6 if options.memory_cap else 0.9 * report.scopes(model, tokens, "fp8")[0].bytes
+    cap = options.memory_cap * 1e6 if options.memory_cap else 0.9 * scopes(model, tokens, "fp8")[0].bytes
     print("\n" + report.cap_table(model, tokens, cap))
     print("\nwritten: " + ", ".join(str(p) for p in [options.out / "table.json", *pictures]))
     print(f"model: {dataclasses.asdict(model)}")

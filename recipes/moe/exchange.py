@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-
 import vernier as vn
 
 from .routing import Route, offsets_of

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import torch
-
 import vernier as vn
 
 from . import kernels

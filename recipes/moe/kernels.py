@@ -105,8 +105,10 @@ def swiglu_mxfp4(gate_up: Any, weight: Any, kept: str) -> Any:
     """h in FP8 for fc2 and in MXFP4 to keep; gate and up in MXFP4 or FP8 to keep, or not at all."""
     h = _swiglu(gate_up, weight)
     mxfp4 = vn.MXFP4.replace(scale_rule="even")
-    gate_up_kept = {"stored": lambda: vn.quantize(gate_up, mxfp4), "fp8": lambda: vn.quantize(gate_up, vn.FP8), "recompute": lambda: None}
-    return vn.quantize(h, vn.FP8), vn.quantize(h, mxfp4), gate_up_kept[kept]()
+    gate_up_kept = None
+    if kept != "recompute":
+        gate_up_kept = vn.quantize(gate_up, vn.FP8 if kept == "fp8" else mxfp4)
+    return vn.quantize(h, vn.FP8), vn.quantize(h, mxfp4), gate_up_kept
 
 
 # --- SwiGLU backward, fused with the conversions around it ---

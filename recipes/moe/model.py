@@ -53,7 +53,9 @@ class ExpertWeights(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Router, routed experts and one shared expert. [B, S, H] -> [B, S, H]; `balance` is the load-balancing loss."""
 
-    def __init__(self, config: ModelConfig, mode: Mode, gate_up: GateUpPolicy, exchange: Exchange, saved: Saved, seed: int) -> None:
+    def __init__(
+        self, config: ModelConfig, mode: Mode, gate_up: GateUpPolicy, exchange: Exchange, saved: Saved, seed: int
+    ) -> None:
         super().__init__()
         self.config = config
         self.router = nn.Linear(config.hidden, config.experts, bias=False)
@@ -111,7 +113,12 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList()
         for number in range(config.layers):
             moe = MixtureOfExperts(config, mode, gate_up, self.exchange, self.saved, seed * 1000 + number)
-            parts = {"norm1": nn.RMSNorm(config.hidden), "attention": Attention(config), "norm2": nn.RMSNorm(config.hidden), "moe": moe}
+            parts = {
+                "norm1": nn.RMSNorm(config.hidden),
+                "attention": Attention(config),
+                "norm2": nn.RMSNorm(config.hidden),
+                "moe": moe,
+            }
             self.layers.append(nn.ModuleDict(parts))
         self.norm = nn.RMSNorm(config.hidden)
         self.head = nn.Linear(config.hidden, config.vocabulary, bias=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .memory import scopes
 from .config import MODES, ModelConfig
+from .memory import scopes
 from .train import Record
 
 COLORS = {"bf16": "#444444", "fp8": "#1f77b4", "mxfp4": "#d62728"}
@@ -34,7 +34,9 @@ def table(records: dict[str, Record], wire: dict[str, dict[str, int]]) -> str:
             sent = megabytes(wire[mode]["dispatch"])
             if "bf16" in wire and mode != "bf16":
                 sent += f" ({wire[mode]['dispatch'] / wire['bf16']['dispatch']:.3f}x)"
-        lines.append(f"{mode:8}{loss:>18}{held_out:>10.4f}{saved:>20}{sent:>22}{record.tokens_per_second:>10.0f}{record.peak_memory_bytes / 1e9:>8.2f} GB")
+        lines.append(
+            f"{mode:8}{loss:>18}{held_out:>10.4f}{saved:>20}{sent:>22}{record.tokens_per_second:>10.0f}{record.peak_memory_bytes / 1e9:>8.2f} GB"
+        )
     return "\n".join(lines)
 
 
@@ -80,7 +82,9 @@ def draw(records: dict[str, Record], wire: dict[str, dict[str, int]], folder: Pa
     figure, (curves, gap) = pyplot.subplots(1, 2, figsize=(11, 4))
     for mode, record in records.items():
         curves.plot(smooth(record.losses, 10), label=mode, color=COLORS[mode], linewidth=1.2)
-    curves.set(xlabel="step", ylabel="training loss (mean of 10 steps)", title="byte-level loss on the standard library's sources")
+    curves.set(
+        xlabel="step", ylabel="training loss (mean of 10 steps)", title="byte-level loss on the standard library's sources"
+    )
     curves.legend(frameon=False)
     for mode, record in records.items():
         if mode != "bf16" and "bf16" in records:

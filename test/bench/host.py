@@ -22,14 +22,13 @@ os.environ.setdefault("VERNIER_NUM_THREADS", "1")
 
 import ml_dtypes
 import numpy as np
-
 import vernier as vn
 from vernier import arrays
 from vernier import reference as ref
 from vernier.explain import copy_bandwidth
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "python"))
-from helpers import assert_same, to_reference  # noqa: E402
+from helpers import assert_same, to_reference
 
 
 def time_call(function: Any, *args: Any) -> tuple[float, int]:
@@ -75,8 +74,12 @@ def main() -> None:
     fp8, mxfp4 = vn.quantize(half, vn.FP8), vn.quantize(half, vn.MXFP4)
     small = slice(0, 256)
     assert_same(vn.quantize(half[small], vn.FP8), ref.quantize(half[small], vn.FP8))
-    assert_same(vn.requantize(vn.quantize(half[small], vn.FP8), vn.MXFP4), ref.requantize(ref.quantize(half[small], vn.FP8), vn.MXFP4))
-    assert_same(vn.transpose(vn.quantize(half[small], vn.MXFP4)), ref.transpose(to_reference(vn.quantize(half[small], vn.MXFP4))))
+    assert_same(
+        vn.requantize(vn.quantize(half[small], vn.FP8), vn.MXFP4), ref.requantize(ref.quantize(half[small], vn.FP8), vn.MXFP4)
+    )
+    assert_same(
+        vn.transpose(vn.quantize(half[small], vn.MXFP4)), ref.transpose(to_reference(vn.quantize(half[small], vn.MXFP4)))
+    )
     weight = np.random.default_rng(1).random(options.rows, np.float32)
 
     def swiglu(x: Any, w: Any) -> Any:
@@ -107,7 +110,9 @@ def main() -> None:
         rows.append({"operation": name, "seconds": seconds, "bytes": moved, "of_copy": moved / seconds / copy})
         print(f"{name:26}{seconds * 1e3:9.2f}{moved / seconds / 1e9:9.2f}{moved / seconds / copy:9.2f}")
     times = compile_seconds([(f, a) for _, f, a in cases])
-    print(f"cold compile: median {statistics.median(times) * 1e3:.0f} ms, longest {max(times) * 1e3:.0f} ms of {len(times)} kernels")
+    print(
+        f"cold compile: median {statistics.median(times) * 1e3:.0f} ms, longest {max(times) * 1e3:.0f} ms of {len(times)} kernels"
+    )
     if options.record:
         record = {
             "shape": shape, "copy_bytes_per_second": copy, "processor": platform.processor() or platform.machine(), "threads": 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 import vernier as vn
 from vernier import reference as ref
 
@@ -29,7 +28,9 @@ def assert_same(actual: vn.ScaledTensor, expected: ref.Scaled, what: str = "") -
         if not np.array_equal(a, e):
             where = np.argwhere(a != e)
             first = tuple(where[0])
-            raise AssertionError(f"{what}: {len(where)} of {a.size} {name} differ, first at {first}: {a[first]:#x}, expected {e[first]:#x}")
+            raise AssertionError(
+                f"{what}: {len(where)} of {a.size} {name} differ, first at {first}: {a[first]:#x}, expected {e[first]:#x}"
+            )
 
 
 DISTRIBUTIONS = ("normal", "wide", "uniform", "outliers", "ties", "tiny", "huge", "zeros", "specials")
@@ -70,7 +71,9 @@ def random_scaled(format: vn.Format, shape: tuple[int, int], seed: int, spread: 
     if not format.packed:  # NaN codes, but not in nearly every block
         nan = (codes & 0x7F) == 0x7F
         codes[nan & (rng.random(shape) < 0.995)] = 0x38
-    scales = rng.integers(127 - spread // 2, 128 + spread // 2, (-(-shape[0] // block[0]), -(-shape[1] // block[1]))).astype(np.uint8)
+    scales = rng.integers(127 - spread // 2, 128 + spread // 2, (-(-shape[0] // block[0]), -(-shape[1] // block[1]))).astype(
+        np.uint8
+    )
     special = rng.choice(np.array([0, 1, 254, 255], np.uint8), scales.shape)
     scales = np.where(rng.random(scales.shape) < 0.05, special, scales).astype(np.uint8)
     return from_reference(ref.Scaled(codes, scales, format, block), axis)

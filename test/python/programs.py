@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-
 import vernier as vn
 from helpers import from_reference, to_reference
 from vernier import reference as ref
@@ -142,7 +141,9 @@ def run(program: list[Step], backend: Any, x: Any, gain: Any, weight: Any, index
         match op % 12:
             case 0:
                 b = pick("matrix", j, a.width)
-                items.append(Item("matrix", backend.binary(("add", "sub", "mul", "max", "min")[k % 5], a.value, b.value), a.width))
+                items.append(
+                    Item("matrix", backend.binary(("add", "sub", "mul", "max", "min")[k % 5], a.value, b.value), a.width)
+                )
             case 1:
                 b = pick("column", j)
                 items.append(Item("matrix", backend.binary(("mul", "add", "min")[k % 3], a.value, b.value), a.width))

@@ -5,7 +5,6 @@ import itertools
 import ml_dtypes
 import numpy as np
 import pytest
-
 import vernier as vn
 from helpers import DISTRIBUTIONS, assert_same, draw, from_reference, random_scaled, to_reference
 from vernier import reference as ref
@@ -58,7 +57,11 @@ def test_dequantize_rounds_to_nearest_even(dtype):
     np.testing.assert_array_equal(got.astype(np.float32), expected.astype(np.float32))
 
 
-PAIRS = [(a, b) for a, b in itertools.product([f for f in E8M0 if f.block[0] == 1], repeat=2) if a.scale_rule == "floor" or a.name == "FP8"]
+PAIRS = [
+    (a, b)
+    for a, b in itertools.product([f for f in E8M0 if f.block[0] == 1], repeat=2)
+    if a.scale_rule == "floor" or a.name == "FP8"
+]
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS, ids=label)
@@ -148,7 +151,9 @@ def test_all_fp8_codes_to_fp4_under_every_amax():
 def test_every_tie_with_both_signs(format):
     values = ref.codes.magnitudes(format.element)
     ties = (values[1:] + values[:-1]) / 2
-    around = np.concatenate([ties, np.nextafter(ties.astype(np.float32), 0), np.nextafter(ties.astype(np.float32), np.float32(1e9))])
+    around = np.concatenate(
+        [ties, np.nextafter(ties.astype(np.float32), 0), np.nextafter(ties.astype(np.float32), np.float32(1e9))]
+    )
     around = around[around < values[-1]].astype(np.float32)
     blocks = np.zeros((len(around), 32), np.float32)
     blocks[:, 0] = values[-1]  # fixes the scale at 1

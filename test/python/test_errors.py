@@ -4,7 +4,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-
 import vernier as vn
 from helpers import assert_same, draw
 from vernier import reference as ref
@@ -21,12 +20,26 @@ T = vn.quantize(X, vn.FP8)
 
 
 def test_shapes_and_types():
-    refused(vn.CompileError, "expected K to be a multiple of 128, but got 1000; pad to 1024", vn.quantize, np.ones((4, 1000), np.float32), vn.FP8)
+    refused(
+        vn.CompileError,
+        "expected K to be a multiple of 128, but got 1000; pad to 1024",
+        vn.quantize,
+        np.ones((4, 1000), np.float32),
+        vn.FP8,
+    )
     refused(vn.CompileError, "pad to 1024 or use vn.MXFP8", vn.quantize, np.ones((4, 992), np.float32), vn.FP8)
-    refused(vn.CompileError, r"expected a matrix of rank 2, but got shape \[\?\]", vn.quantize, np.ones(32, np.float32), vn.MXFP4)
+    refused(
+        vn.CompileError, r"expected a matrix of rank 2, but got shape \[\?\]", vn.quantize, np.ones(32, np.float32), vn.MXFP4
+    )
     refused(vn.CompileError, "but got float64; convert it first", vn.quantize, np.ones((4, 32)), vn.MXFP4)
     refused(vn.CompileError, "expected a format such as vernier.MXFP4, but got 'MXFP4'", vn.quantize, X, "MXFP4")
-    refused(vn.CompileError, "expected an array .* but got list|expected at least one array|expected a plain array", vn.quantize, [[1.0]], vn.MXFP4)
+    refused(
+        vn.CompileError,
+        "expected an array .* but got list|expected at least one array|expected a plain array",
+        vn.quantize,
+        [[1.0]],
+        vn.MXFP4,
+    )
     refused(vn.CompileError, "dequantize a scaled tensor first", vn.exp, T)
     refused(vn.CompileError, "expected a scaled tensor, but got", vn.dequantize, X)
     refused(vn.CompileError, "K of a and b: 256 and 128 differ", vn.matmul, T, vn.quantize(X[:, :128].copy(), vn.FP8))
@@ -44,16 +57,46 @@ def test_sizes_that_only_a_call_knows():
         return x * w[:, None]
 
     f(X, np.ones(4, np.float32))
-    refused(vn.LaunchError, r"sizes differ: dimension 0 of argument 1 \(w\) is 5, dimension 0 of argument 0 \(x\) is 4", f, X, np.ones(5, np.float32))
+    refused(
+        vn.LaunchError,
+        r"sizes differ: dimension 0 of argument 1 \(w\) is 5, dimension 0 of argument 0 \(x\) is 4",
+        f,
+        X,
+        np.ones(5, np.float32),
+    )
 
 
 def test_scaled_tensors_from_raw_arrays_are_checked():
     payload, scales = np.zeros((4, 128), np.uint8), np.zeros((4, 8), np.uint8)
     assert vn.ScaledTensor(payload, scales, vn.MXFP4, (4, 256)).dequantize().shape == (4, 256)
-    refused(vn.LaunchError, r"expected scales of shape \(4, 8\), but got \(4, 2\)", vn.ScaledTensor, payload, scales[:, :2], vn.MXFP4, (4, 256))
+    refused(
+        vn.LaunchError,
+        r"expected scales of shape \(4, 8\), but got \(4, 2\)",
+        vn.ScaledTensor,
+        payload,
+        scales[:, :2],
+        vn.MXFP4,
+        (4, 256),
+    )
     refused(vn.LaunchError, r"expected payload of shape \(4, 256\)", vn.ScaledTensor, payload, scales, vn.FP8, (4, 256))
-    refused(vn.LaunchError, r"expected payload in bytes \(uint8\), but got int32", vn.ScaledTensor, payload.astype(np.int32), scales, vn.MXFP4, (4, 256))
-    refused(vn.LaunchError, "expected a tensor_scale", vn.ScaledTensor, np.zeros((4, 8), np.uint8), np.zeros((4, 1), np.uint8), vn.NVFP4, (4, 16))
+    refused(
+        vn.LaunchError,
+        r"expected payload in bytes \(uint8\), but got int32",
+        vn.ScaledTensor,
+        payload.astype(np.int32),
+        scales,
+        vn.MXFP4,
+        (4, 256),
+    )
+    refused(
+        vn.LaunchError,
+        "expected a tensor_scale",
+        vn.ScaledTensor,
+        np.zeros((4, 8), np.uint8),
+        np.zeros((4, 1), np.uint8),
+        vn.NVFP4,
+        (4, 16),
+    )
 
 
 def test_values_that_are_not_known_while_compiling():
@@ -115,7 +158,9 @@ def test_results_come_back_as_the_callers_kind_of_array():
     assert isinstance(t.payload, torch.Tensor) and t.payload.dtype is torch.uint8
     assert vn.dequantize(t, vn.bfloat16).dtype is torch.bfloat16
     assert isinstance(vn.quantize(X.astype(ml_dtypes.bfloat16), vn.FP8).payload, np.ndarray)
-    fp8 = vn.ScaledTensor(t.payload.new_zeros((4, 256)).view(torch.float8_e4m3fn), t.payload.new_full((4, 2), 127), vn.FP8, (4, 256))
+    fp8 = vn.ScaledTensor(
+        t.payload.new_zeros((4, 256)).view(torch.float8_e4m3fn), t.payload.new_full((4, 2), 127), vn.FP8, (4, 256)
+    )
     assert (vn.dequantize(fp8) == 0).all()
     gradient = torch.ones(4, 4, requires_grad=True)
     assert vn.add(gradient, 1.0).sum() == 32

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 import vernier as vn
 from helpers import draw, to_reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from programs import NumpyBackend, VernierBackend, run
 from vernier import reference as ref
 
@@ -53,7 +52,12 @@ def test_norm_gate_two_formats_and_a_transpose_are_one_kernel():
 
     x, gain, gate = draw("normal", (300, 512), 1), draw("normal", (512,), 2), draw("normal", (300,), 3)
     q, q4, turned, columns = f(x, gain, gate)
-    y = x / np.sqrt((x.astype(np.float64) ** 2).mean(axis=1, keepdims=True) + 1e-6) * gain / (1 + np.exp(-gate[:, None].astype(np.float64)))
+    y = (
+        x
+        / np.sqrt((x.astype(np.float64) ** 2).mean(axis=1, keepdims=True) + 1e-6)
+        * gain
+        / (1 + np.exp(-gate[:, None].astype(np.float64)))
+    )
     for t, bits in ((q, 3), (q4, 1)):
         assert np.linalg.norm(t.dequantize() - y) / np.linalg.norm(y) < 2.0 ** -(bits + 1)
     np.testing.assert_array_equal(to_reference(turned).codes, ref.transpose(to_reference(q)).codes)
@@ -79,6 +83,7 @@ def test_swiglu_backward_is_one_kernel():
     s = 1 / (1 + np.exp(-a))
     d = np.concatenate([g * w[:, None] * s * (1 + a * (1 - s)) * b, g * w[:, None] * a * s], axis=1)
     assert np.linalg.norm(q.dequantize() - d) / np.linalg.norm(d) < 2.0**-4
+    np.testing.assert_array_equal(to_reference(turned).codes, ref.transpose(to_reference(q)).codes)
     np.testing.assert_allclose(dw, (a * s * b * g).sum(axis=1), rtol=1e-4, atol=1e-4)
 
 
@@ -87,7 +92,9 @@ def test_a_split_that_is_refused_says_why():
     def f(x):
         return vn.quantize(x - x.mean(axis=0, keepdims=True), vn.FP8)
 
-    with pytest.raises(vn.CompileError, match=r"(?s)needs 2 kernels, but at most 1 were allowed.*a reduction over all rows must be finished"):
+    with pytest.raises(
+        vn.CompileError, match=r"(?s)needs 2 kernels, but at most 1 were allowed.*a reduction over all rows must be finished"
+    ):
         f(draw("normal", (8, 128), 1))
 
 
@@ -136,7 +143,9 @@ def test_outer_products_vectors_and_scalars():
 
 
 def test_transcendental_functions_within_2_ulp():
-    x = np.concatenate([draw("normal", (1 << 16,), 1) * 8, np.linspace(-110, 95, 1 << 15), draw("tiny", (1 << 12,), 2)]).astype(np.float32)
+    x = np.concatenate([draw("normal", (1 << 16,), 1) * 8, np.linspace(-110, 95, 1 << 15), draw("tiny", (1 << 12,), 2)]).astype(
+        np.float32
+    )
     x = x.reshape(-1, 64)
     wide = x.astype(np.float64)
     with np.errstate(all="ignore"):

@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-
 import vernier as vn
 from helpers import draw
 
@@ -136,7 +135,9 @@ def test_phases():
 
 
 def test_ahead_of_time():
-    artifact = vn.compile(lambda t, w: vn.dequantize(t) * w[:, None], vn.ScaledSpec((None, 256), vn.MXFP4), vn.ArraySpec((None,), "float32"))
+    artifact = vn.compile(
+        lambda t, w: vn.dequantize(t) * w[:, None], vn.ScaledSpec((None, 256), vn.MXFP4), vn.ArraySpec((None,), "float32")
+    )
     assert [k.name for k in artifact.kernels] and artifact.code.startswith(b"\x7fELF") and artifact.target == "host"
     assert "mx.dequantize" in artifact.kernels[0].operations
     with pytest.raises(vn.CompileError, match="unknown target 'sm_1'; this build knows: host"):

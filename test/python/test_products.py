@@ -3,7 +3,6 @@
 import ml_dtypes
 import numpy as np
 import pytest
-
 import vernier as vn
 from helpers import draw, random_scaled, to_reference
 from vernier import reference as ref
@@ -17,7 +16,10 @@ def quantized(shape, format, seed):
     return vn.quantize(draw("normal", shape, seed), format)
 
 
-@pytest.mark.parametrize(("left", "right"), [(vn.FP8, vn.FP8_BLOCK), (vn.FP8, vn.FP8), (vn.MXFP8, vn.MXFP8), (vn.MXFP4, vn.FP8_BLOCK), (vn.FP8, vn.MXFP8)])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [(vn.FP8, vn.FP8_BLOCK), (vn.FP8, vn.FP8), (vn.MXFP8, vn.MXFP8), (vn.MXFP4, vn.FP8_BLOCK), (vn.FP8, vn.MXFP8)],
+)
 @pytest.mark.parametrize("m", (0, 1, 7, 130, 300))
 def test_matmul(left, right, m):
     for n, k in ((1, 128), (40, 256), (130, 384)):
@@ -114,7 +116,10 @@ def test_runs_are_bit_identical():
         np.testing.assert_array_equal(vn.matmul(a, b, vn.float32), first)
 
 
-@pytest.mark.parametrize(("offsets", "message"), [([0, 5, 3], "offset 2 is 3 after 5"), ([0, 5, 400], "offset 2 is 400"), ([-1, 5, 300], "offset 0 is -1")])
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [([0, 5, 3], "offset 2 is 3 after 5"), ([0, 5, 400], "offset 2 is 400"), ([-1, 5, 300], "offset 0 is -1")],
+)
 def test_bad_offsets_are_refused(offsets, message):
     x, o = draw("normal", (300, 128), 1), np.array(offsets, np.int32)
     a = vn.quantize(x, vn.FP8)

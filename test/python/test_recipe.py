@@ -29,10 +29,21 @@ def experts_in_torch(x, weights, w1, w2, choices):
     return y
 
 
-@pytest.mark.parametrize(("mode", "gate_up", "tolerance"), [("bf16", "stored", 0.02), ("fp8", "stored", 0.09), ("mxfp4", "stored", 0.3), ("mxfp4", "fp8", 0.25), ("mxfp4", "recompute", 0.25)])
+@pytest.mark.parametrize(
+    ("mode", "gate_up", "tolerance"),
+    [
+        ("bf16", "stored", 0.02),
+        ("fp8", "stored", 0.09),
+        ("mxfp4", "stored", 0.3),
+        ("mxfp4", "fp8", 0.25),
+        ("mxfp4", "recompute", 0.25),
+    ],
+)
 def test_gradients_of_the_experts(mode, gate_up, tolerance):
     generator = torch.Generator().manual_seed(0)
-    leaves = [torch.randn(*s, generator=generator) * f for s, f in (((100, 128), 1.0), ((4, 256, 128), 0.09), ((4, 128, 128), 0.09))]
+    leaves = [
+        torch.randn(*s, generator=generator) * f for s, f in (((100, 128), 1.0), ((4, 256, 128), 0.09), ((4, 128, 128), 0.09))
+    ]
     x, w1, w2 = (v.requires_grad_() for v in leaves)
     choices = torch.stack([torch.randperm(4, generator=generator)[:2] for _ in range(100)])
     weights = torch.rand(100, 2, generator=generator).requires_grad_()

@@ -3,7 +3,6 @@
 import ml_dtypes
 import numpy as np
 import pytest
-
 import vernier as vn
 from helpers import assert_same, draw, random_scaled, to_reference
 from vernier import reference as ref
@@ -23,7 +22,9 @@ def test_permute(name, pad_to):
     x = draw("normal", (10, 160), 1)
     np.testing.assert_array_equal(vn.permute(x, index, pad_to), ref.permute(x, index, pad_to))
     half = x.astype(ml_dtypes.bfloat16)
-    np.testing.assert_array_equal(vn.permute(half, index, pad_to).view(np.uint16), ref.permute(half, index, pad_to).view(np.uint16))
+    np.testing.assert_array_equal(
+        vn.permute(half, index, pad_to).view(np.uint16), ref.permute(half, index, pad_to).view(np.uint16)
+    )
     np.testing.assert_array_equal(vn.permute(x[:, 0].copy(), index, pad_to), ref.permute(x[:, 0], index, pad_to))
     for format in (vn.MXFP4, vn.FP8, vn.MXFP8):
         t = random_scaled(format, (10, 256), 2)

@@ -111,9 +111,7 @@ TEST_F(CacheTest, AFullDiskCostsTheStoreAndLeavesNoRest) {
   pid_t child = fork();
   if (child == 0) {
     signal(SIGXFSZ, SIG_IGN);
-    struct rlimit limit {
-      4096, 4096
-    };
+    struct rlimit limit{4096, 4096};
     setrlimit(RLIMIT_FSIZE, &limit);
     auto result = get('a', nullptr, 1 << 30, 100000);
     bool good = result && result->outcome == CacheOutcome::Unstored && result->artifact->code.size() == 100000 &&

@@ -39,8 +39,9 @@ void vernier::host::emitColumnKernel(TileEmitter &e, const KernelFrame &frame) {
     for (mx::ReduceOp reduce : reductions) {
       double infinity = std::numeric_limits<double>::infinity();
       Value like = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-      initial.push_back(e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum ? 0.0
-                                          : reduce.getKind() == mx::ReduceKind::Max ? -infinity : infinity));
+      initial.push_back(e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum   ? 0.0
+                                          : reduce.getKind() == mx::ReduceKind::Max ? -infinity
+                                                                                    : infinity));
     }
     auto rows = scf::ForOp::create(b, loc, e.index(0), frame.sizes[0], e.index(1), initial);
     {

@@ -27,16 +27,15 @@ public:
   mlir::Value clamp(mlir::Value a, int64_t low, int64_t high); ///< signed
   mlir::Value cmp(mlir::arith::CmpIPredicate predicate, mlir::Value a, int64_t value);
   mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value c);
-  mlir::Value bits(mlir::Value real);     ///< f32 -> i32, same bits
-  mlir::Value real(mlir::Value integer);  ///< i32 -> f32, same bits
-  mlir::Value widen(mlir::Value narrow);  ///< i8 -> i32, zero-extended
-  mlir::Value narrow(mlir::Value wide);   ///< i32 -> i8
-  mlir::Value absBits(mlir::Value real);  ///< magnitude of an f32 as an ordered integer
+  mlir::Value bits(mlir::Value real);    ///< f32 -> i32, same bits
+  mlir::Value real(mlir::Value integer); ///< i32 -> f32, same bits
+  mlir::Value widen(mlir::Value narrow); ///< i8 -> i32, zero-extended
+  mlir::Value narrow(mlir::Value wide);  ///< i32 -> i8
+  mlir::Value absBits(mlir::Value real); ///< magnitude of an f32 as an ordered integer
 
   // --- shapes ---
   /// Combines neighbours in blocks of `block` lanes, in a fixed order (halves of every block, again and again).
-  mlir::Value foldBlocks(mlir::Value v, int64_t block,
-                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
+  mlir::Value foldBlocks(mlir::Value v, int64_t block, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
   /// All lanes to one number.
   mlir::Value foldAll(mlir::Value v, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> combine);
   /// Repeats every lane `times` times.

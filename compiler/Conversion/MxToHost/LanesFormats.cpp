@@ -92,11 +92,12 @@ Value Lanes::recode(Value codes, Type from, Type to, Value shift, bool rises) {
   int narrower = source.mantissaBits - target.mantissaBits;
   // One bit more than needed below the point, so that there is always one to round away.
   Value s = op2.operator()<arith::ShLIOp>(significand, number(1 + std::max(0, -narrower)));
-  Value drop = op2.operator()<arith::MinSIOp>(op2.operator()<arith::AddIOp>(deficit, number(1 + std::max(0, narrower))),
-                                              number(14));
+  Value drop =
+      op2.operator()<arith::MinSIOp>(op2.operator()<arith::AddIOp>(deficit, number(1 + std::max(0, narrower))), number(14));
   Value half = op2.operator()<arith::ShLIOp>(number(1), op2.operator()<arith::SubIOp>(drop, number(1)));
   Value odd = andI(op2.operator()<arith::ShRUIOp>(s, drop), 1);
-  Value sum = op2.operator()<arith::AddIOp>(op2.operator()<arith::AddIOp>(s, half), op2.operator()<arith::SubIOp>(odd, number(1)));
+  Value sum =
+      op2.operator()<arith::AddIOp>(op2.operator()<arith::AddIOp>(s, half), op2.operator()<arith::SubIOp>(odd, number(1)));
   Value rounded = op2.operator()<arith::ShRUIOp>(sum, drop);
   Value above = op2.operator()<arith::ShLIOp>(op2.operator()<arith::MaxSIOp>(t, zero), number(target.mantissaBits));
   Value code = op2.operator()<arith::AddIOp>(rounded, above);

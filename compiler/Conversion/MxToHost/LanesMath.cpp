@@ -33,9 +33,7 @@ Value Lanes::philox(Value seed, Value index) {
   Type i64 = b.getI64Type(), i32Type = b.getI32Type();
   Type words = typeLike(index, i32Type), wide = typeLike(index, i64);
   auto low = [&](Value v) -> Value { return arith::TruncIOp::create(b, loc, words, v); };
-  auto highWord = [&](Value v) -> Value {
-    return low(arith::ShRUIOp::create(b, loc, v, integer(v, 64, 32)));
-  };
+  auto highWord = [&](Value v) -> Value { return low(arith::ShRUIOp::create(b, loc, v, integer(v, 64, 32))); };
   auto spread = [&](Value scalar) -> Value { return llvm::isa<VectorType>(words) ? splat(scalar, count(index)) : scalar; };
   Value seedLow = arith::TruncIOp::create(b, loc, i32Type, seed);
   Value seedHigh = arith::TruncIOp::create(b, loc, i32Type, arith::ShRUIOp::create(b, loc, seed, integer(seed, 64, 32)));

@@ -93,8 +93,8 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
         frame.begin = tail[wanted.size()];
         frame.end = tail[wanted.size() + 1];
         function->setAttr("vernier.sizes", b.getArrayAttr(llvm::map_to_vector(wanted, [&](const mx::Size &size) -> Attribute {
-                            return encodeSize(b, size);
-                          })));
+          return encodeSize(b, size);
+        })));
       }
       TileEmitter emitter(b, kernel, plan, function);
       SmallVector<Value> results;

@@ -12,10 +12,10 @@ using namespace vernier::host;
 using arith::CmpIPredicate;
 
 namespace {
-constexpr int64_t kRows = 256;      ///< rows of a task's tile of the result.
-constexpr int64_t kCols = 128;      ///< columns of it.
+constexpr int64_t kRows = 256; ///< rows of a task's tile of the result.
+constexpr int64_t kCols = 128; ///< columns of it.
 constexpr int64_t kRegisterRows = 8;
-constexpr int64_t kLanes = 16;      ///< FP32 numbers in a register; two registers of columns.
+constexpr int64_t kLanes = 16; ///< FP32 numbers in a register; two registers of columns.
 
 /// One operand: where it lies and how it decodes.
 struct Operand {
@@ -194,9 +194,8 @@ void Product::loadTurned(const Operand &side, Value panel, Value scales, int64_t
   auto rowScales = [&](Value m) -> Value {
     Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({blocks}, b.getI1Type()), ceilDivide(cols, blockCols));
     Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(bytes));
-    return e.lanes.widen(vector::MaskedLoadOp::create(b, loc, bytes, side.buffers[1],
-                                                      ValueRange{e.addIndex(firstRow, m), e.divide(firstCol, blockCols)}, mask,
-                                                      none));
+    return e.lanes.widen(vector::MaskedLoadOp::create(
+        b, loc, bytes, side.buffers[1], ValueRange{e.addIndex(firstRow, m), e.divide(firstCol, blockCols)}, mask, none));
   };
   Value start = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({blocks}, b.getI32Type())));
   auto search = scf::ForOp::create(b, loc, zero, rows, e.index(1), ValueRange{start});
@@ -219,8 +218,7 @@ void Product::loadTurned(const Operand &side, Value panel, Value scales, int64_t
     // step rounds to nearest even.
     Value magic = e.lanes.f32(moved, std::ldexp(1.5, 23 + limits.minExponent - limits.mantissaBits));
     Value rounded = arith::SubFOp::create(b, loc, arith::AddFOp::create(b, loc, moved, magic), magic);
-    Value small = e.lanes.cmp(CmpIPredicate::ult, e.lanes.absBits(moved),
-                              int64_t(127 + limits.minExponent) << 23);
+    Value small = e.lanes.cmp(CmpIPredicate::ult, e.lanes.absBits(moved), int64_t(127 + limits.minExponent) << 23);
     vector::StoreOp::create(b, loc, e.lanes.select(small, rounded, moved), panel, ValueRange{m, zero});
   });
 }
@@ -332,7 +330,9 @@ void Product::emitByColumns() {
         Value none = arith::ConstantOp::create(
             b, loc, b.getZeroAttr(VectorType::get({kCols}, llvm::cast<MemRefType>(result.getType()).getElementType())));
         Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({kCols}, b.getI1Type()), cols);
-        auto clearRow = [&](Value row) { vector::MaskedStoreOp::create(b, loc, result, ValueRange{row, firstCol}, mask, none); };
+        auto clearRow = [&](Value row) {
+          vector::MaskedStoreOp::create(b, loc, result, ValueRange{row, firstCol}, mask, none);
+        };
         e.loop(zero, at(zero), 1, clearRow);
         e.loop(at(e.offsetBy(dim(offsets, 0), -1)), m, 1, clearRow);
       });

@@ -78,8 +78,9 @@ public:
 private:
   Value neutral(mx::ReduceOp reduce, Value like) {
     double infinity = std::numeric_limits<double>::infinity();
-    return e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum ? 0.0
-                             : reduce.getKind() == mx::ReduceKind::Max ? -infinity : infinity);
+    return e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum   ? 0.0
+                             : reduce.getKind() == mx::ReduceKind::Max ? -infinity
+                                                                       : infinity);
   }
 
   void emitStage(size_t begin, size_t end) {

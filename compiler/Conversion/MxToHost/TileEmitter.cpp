@@ -330,7 +330,7 @@ LaneValue TileEmitter::quantized(mx::QuantizeOp op, Row row, const Chunk &chunk,
     Value first64 = arith::IndexCastOp::create(b, loc, b.getI64Type(), first);
     auto type = VectorType::get({chunk.lanes}, b.getI64Type());
     Value step = arith::IndexCastOp::create(b, loc, type,
-        vector::StepOp::create(b, loc, VectorType::get({chunk.lanes}, b.getIndexType())));
+                                            vector::StepOp::create(b, loc, VectorType::get({chunk.lanes}, b.getIndexType())));
     Value counter = arith::AddIOp::create(b, loc, lanes.splat(first64, chunk.lanes), step);
     codes = lanes.encodeStochastic(scaled, element, lanes.philox(scalar(op.getSeed()), counter));
   } else {
@@ -347,8 +347,8 @@ LaneValue TileEmitter::requantized(mx::RequantizeOp op, Row row, const Chunk &ch
   if (target.getBlockCols() <= source.getBlockCols()) {
     // The order of magnitudes is the order of their codes.
     base = lanes.repeat(base, source.getBlockCols() / target.getBlockCols());
-    Value magnitude = arith::AndIOp::create(
-        b, loc, v.data, lanes.integer(v.data, 8, (1 << (from.getIntOrFloatBitWidth() - 1)) - 1));
+    Value magnitude =
+        arith::AndIOp::create(b, loc, v.data, lanes.integer(v.data, 8, (1 << (from.getIntOrFloatBitWidth() - 1)) - 1));
     Value largest = lanes.foldBlocks(magnitude, target.getBlockCols(), [&](Value a, Value c) { return lanes.umax(a, c); });
     byte = lanes.scaleByte(lanes.absBits(lanes.decode(largest, from)), target, base);
   } else {

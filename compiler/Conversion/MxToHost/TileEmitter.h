@@ -34,7 +34,7 @@ struct Tile {
 /// Lanes of a value: numbers, or codes with one scale byte a block.
 struct LaneValue {
   mlir::Value data;
-  mlir::Value scales;       ///< i8; one a block of the chunk, or one a lane for blocks down a column.
+  mlir::Value scales; ///< i8; one a block of the chunk, or one a lane for blocks down a column.
 };
 
 class TileEmitter {
@@ -110,8 +110,7 @@ private:
   mlir::Value validOf(const Chunk &chunk, int64_t lanesPerItem);
   mlir::Value mask(int64_t count, mlir::Value valid);
   /// Operands of a matrix operation that are matrices at the same row, with their column offsets.
-  void matrixOperands(mlir::Operation *op, int64_t offset,
-                      llvm::function_ref<void(mlir::Value, int64_t)> visit);
+  void matrixOperands(mlir::Operation *op, int64_t offset, llvm::function_ref<void(mlir::Value, int64_t)> visit);
   std::pair<mlir::Value, int64_t> concatPiece(mx::ConcatOp op, int64_t offset);
   void storeTurned(Store &store, const Chunk &chunk);
   void storeTurnedScales(Store &store, const Chunk &chunk);

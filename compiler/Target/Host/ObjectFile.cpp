@@ -50,12 +50,10 @@ static void addPackedEntry(llvm::Module &module, llvm::Function &wrapper, String
   LLVMContext &context = module.getContext();
   IRBuilder<> b(context);
   Type *pointer = b.getPtrTy();
-  auto *packed = llvm::Function::Create(FunctionType::get(b.getVoidTy(), {pointer}, false),
-                                        GlobalValue::ExternalLinkage, name + ".packed", module);
+  auto *packed = llvm::Function::Create(FunctionType::get(b.getVoidTy(), {pointer}, false), GlobalValue::ExternalLinkage,
+                                        name + ".packed", module);
   b.SetInsertPoint(BasicBlock::Create(context, "entry", packed));
-  auto slot = [&](unsigned i) {
-    return b.CreateLoad(pointer, b.CreateConstInBoundsGEP1_64(pointer, packed->getArg(0), i));
-  };
+  auto slot = [&](unsigned i) { return b.CreateLoad(pointer, b.CreateConstInBoundsGEP1_64(pointer, packed->getArg(0), i)); };
   SmallVector<llvm::Value *> operands;
   for (llvm::Argument &argument : wrapper.args()) {
     llvm::Value *operand = slot(argument.getArgNo());

@@ -12,7 +12,7 @@ struct CostModel {
   double bytesPerMicrosecond = 4.25e6;
   double operationsPerMicrosecond = 30e6; ///< FP32 operations outside the tensor cores.
   double launchMicroseconds = 4;
-  int64_t nominalSize = 8192;             ///< stands for a run-time size.
+  int64_t nominalSize = 8192; ///< stands for a run-time size.
 };
 
 struct KernelCost {

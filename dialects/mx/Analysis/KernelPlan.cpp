@@ -104,9 +104,7 @@ bool Planner::plan() {
       result.rowReductions.push_back(reduce);
       result.rowStage[op] = stages[reduce.getResult()];
     }
-  llvm::stable_sort(result.rowReductions, [&](ReduceOp a, ReduceOp b) {
-    return result.rowStage[a] < result.rowStage[b];
-  });
+  llvm::stable_sort(result.rowReductions, [&](ReduceOp a, ReduceOp b) { return result.rowStage[a] < result.rowStage[b]; });
   for (ReduceOp reduce : result.rowReductions)
     breaksOf(reduce.getInput());
   if (!reason.empty())
@@ -189,8 +187,8 @@ bool Planner::unifyRows(const Size &rows, Operation *op) {
   }
   if (result.rows == rows)
     return true;
-  return refuse("different rows: " + result.rows.str() + " (" + nameOf(rowsFrom) + ") and " + rows.str() + " (" +
-                nameOf(op) + ")");
+  return refuse("different rows: " + result.rows.str() + " (" + nameOf(rowsFrom) + ") and " + rows.str() + " (" + nameOf(op) +
+                ")");
 }
 
 bool Planner::noteBlocks(FormatAttr format, bool computed, Operation *op) {

@@ -42,10 +42,10 @@ struct Segment {
 
 struct KernelPlan {
   KernelKind kind = KernelKind::Rows;
-  Size rows;                 ///< rows of the row space.
-  int64_t rowTile = 1;       ///< rows that must be seen together: the largest block height.
-  int64_t blockCols = 1;     ///< columns that must be seen together: the largest block width.
-  mlir::Value groupOffsets;  ///< row tiles start anew with each group of rows; null: they do not.
+  Size rows;                ///< rows of the row space.
+  int64_t rowTile = 1;      ///< rows that must be seen together: the largest block height.
+  int64_t blockCols = 1;    ///< columns that must be seen together: the largest block width.
+  mlir::Value groupOffsets; ///< row tiles start anew with each group of rows; null: they do not.
   /// Columns of rank-2 outputs and of operands of row reductions, split where concatenations meet.
   llvm::SmallVector<Segment> segments;
   /// Outputs with one value a row, or one for the kernel.

@@ -7,8 +7,7 @@ using namespace mlir;
 using namespace vernier::mx;
 
 std::string Size::str() const {
-  std::string text =
-      isConstant() ? std::to_string(constant) : "arg" + std::to_string(argument) + "." + std::to_string(dim);
+  std::string text = isConstant() ? std::to_string(constant) : "arg" + std::to_string(argument) + "." + std::to_string(dim);
   for (int64_t multiple : roundUps)
     text = "round_up(" + text + ", " + std::to_string(multiple) + ")";
   return text;

@@ -8,8 +8,8 @@
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/OpImplementation.h"
-#include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include "dialects/mx/IR/MxDialect.h.inc"
@@ -46,12 +46,12 @@ bool compatible(llvm::ArrayRef<int64_t> a, llvm::ArrayRef<int64_t> b);
 
 /// Largest finite magnitude of an element type is max = mantissa * 2^exponent with 1 <= mantissa < 2.
 struct ElementLimits {
-  int maxExponent;       ///< emax: exponent of the largest number (2 for E2M1, 8 for E4M3).
-  int minExponent;       ///< exponent of the smallest normal number.
-  int mantissaBits;      ///< stored bits of the mantissa.
-  unsigned maxCode;      ///< magnitude code of the largest finite number.
-  bool hasNaN;           ///< a code for NaN exists (all ones).
-  double max;            ///< the largest finite number.
+  int maxExponent;  ///< emax: exponent of the largest number (2 for E2M1, 8 for E4M3).
+  int minExponent;  ///< exponent of the smallest normal number.
+  int mantissaBits; ///< stored bits of the mantissa.
+  unsigned maxCode; ///< magnitude code of the largest finite number.
+  bool hasNaN;      ///< a code for NaN exists (all ones).
+  double max;       ///< the largest finite number.
   int bias() const { return 1 - minExponent; }
 };
 ElementLimits limitsOf(mlir::Type element);

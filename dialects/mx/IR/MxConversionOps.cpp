@@ -34,8 +34,8 @@ LogicalResult RequantizeOp::verify() {
   ScaledType from = getInput().getType(), to = getResult().getType();
   FormatAttr source = from.getFormat(), target = to.getFormat();
   if (failed(verifySameShape(*this, from, to, "input and result")) ||
-      failed(verifyColumns(*this, to.getCols(), target.getBlockCols())) ||
-      failed(verifyRowBlocked(*this, to, "the result")) || failed(verifyRowBlocked(*this, from, "the input")))
+      failed(verifyColumns(*this, to.getCols(), target.getBlockCols())) || failed(verifyRowBlocked(*this, to, "the result")) ||
+      failed(verifyRowBlocked(*this, from, "the input")))
     return failure();
   if (source.hasTensorScale() || target.hasTensorScale())
     return emitOpError() << "expected E8M0 scales on both sides; dequantize and quantize instead";

@@ -35,8 +35,9 @@ struct MxAsmInterface : OpAsmDialectInterface {
       os << "_column";
     if (longest != usual)
       os << "_" << longest;
-    ScaleRule defaultRule = format.hasTensorScale() ? ScaleRule::Nearest
-                            : (!fp4 && longest != 32) ? ScaleRule::Ceil : ScaleRule::Floor;
+    ScaleRule defaultRule = format.hasTensorScale()   ? ScaleRule::Nearest
+                            : (!fp4 && longest != 32) ? ScaleRule::Ceil
+                                                      : ScaleRule::Floor;
     if (format.getRule() != defaultRule)
       os << "_" << stringifyScaleRule(format.getRule());
     return AliasResult::FinalAlias;

@@ -97,18 +97,17 @@ FormatAttr FormatAttr::transposed() const {
 }
 
 bool FormatAttr::sameLayout(FormatAttr other) const {
-  return getElement() == other.getElement() && getScale() == other.getScale() &&
-         getBlockRows() == other.getBlockRows() && getBlockCols() == other.getBlockCols();
+  return getElement() == other.getElement() && getScale() == other.getScale() && getBlockRows() == other.getBlockRows() &&
+         getBlockCols() == other.getBlockCols();
 }
 
-LogicalResult ScaledType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape,
-                                 FormatAttr format, bool grouped) {
+LogicalResult ScaledType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, FormatAttr format,
+                                 bool grouped) {
   if (shape.size() != 2 && shape.size() != 3)
     return emitError() << "expected a scaled tensor of rank 2 or 3, but got rank " << shape.size();
   int64_t cols = shape.back();
   if (format.isPacked() && !ShapedType::isDynamic(cols) && cols % 2)
-    return emitError() << "expected an even number of columns of a 4-bit element, but got " << cols << "; pad to "
-                       << cols + 1;
+    return emitError() << "expected an even number of columns of a 4-bit element, but got " << cols << "; pad to " << cols + 1;
   return success();
 }
 
@@ -121,18 +120,14 @@ ArrayRef<int64_t> vernier::mx::shapeOf(Type type) {
 }
 
 std::string vernier::mx::shapeString(ArrayRef<int64_t> shape) {
-  return llvm::join(llvm::map_range(shape, [](int64_t d) { return ShapedType::isDynamic(d) ? "?" : std::to_string(d); }),
-                    "x");
+  return llvm::join(llvm::map_range(shape, [](int64_t d) { return ShapedType::isDynamic(d) ? "?" : std::to_string(d); }), "x");
 }
 
-bool vernier::mx::compatible(int64_t a, int64_t b) {
-  return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b;
-}
+bool vernier::mx::compatible(int64_t a, int64_t b) { return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b; }
 
 bool vernier::mx::compatible(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
-  return a.size() == b.size() && llvm::all_of(llvm::zip(a, b), [](auto pair) {
-           return compatible(std::get<0>(pair), std::get<1>(pair));
-         });
+  return a.size() == b.size() &&
+         llvm::all_of(llvm::zip(a, b), [](auto pair) { return compatible(std::get<0>(pair), std::get<1>(pair)); });
 }
 
 ElementLimits vernier::mx::limitsOf(Type element) {

@@ -25,8 +25,7 @@ ParseResult KernelOp::parse(OpAsmParser &parser, OperationState &result) {
   SMLoc loc = parser.getCurrentLocation();
   SmallVector<Type> types;
   if (parser.parseCommaSeparatedList(OpAsmParser::Delimiter::Paren, parseOne) ||
-      parser.parseOptionalAttrDictWithKeyword(result.attributes) ||
-      parser.parseOptionalArrowTypeList(types))
+      parser.parseOptionalAttrDictWithKeyword(result.attributes) || parser.parseOptionalArrowTypeList(types))
     return failure();
   SmallVector<Type> operandTypes;
   for (auto &argument : arguments)

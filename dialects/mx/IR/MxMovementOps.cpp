@@ -14,8 +14,8 @@ LogicalResult TransposeOp::verify() {
   if (from.size() != 2 || to.size() != 2)
     return emitOpError() << "expected rank 2, but got " << shapeString(from) << " and " << shapeString(to);
   if (!compatible(from[0], to[1]) || !compatible(from[1], to[0]))
-    return emitOpError() << "expected the result's shape to be the input's reversed, but got " << shapeString(from)
-                         << " and " << shapeString(to);
+    return emitOpError() << "expected the result's shape to be the input's reversed, but got " << shapeString(from) << " and "
+                         << shapeString(to);
   auto source = llvm::dyn_cast<ScaledType>(getInput().getType());
   auto target = llvm::dyn_cast<ScaledType>(getResult().getType());
   if (bool(source) != bool(target))
@@ -64,8 +64,8 @@ LogicalResult PermuteOp::verify() {
                                      llvm::cast<RankedTensorType>(getInput().getType()).getElementType() ==
                                          llvm::cast<RankedTensorType>(getResult().getType()).getElementType();
   if (!same)
-    return emitOpError() << "expected input and result to have one element type or format, but got "
-                         << getInput().getType() << " and " << getResult().getType();
+    return emitOpError() << "expected input and result to have one element type or format, but got " << getInput().getType()
+                         << " and " << getResult().getType();
   if (getPadTo() < 1)
     return emitOpError() << "expected pad_to to be at least 1, but got " << getPadTo();
   return success();
@@ -91,9 +91,7 @@ LogicalResult UnpermuteOp::verify() {
   return success();
 }
 
-DimSource UnpermuteOp::getDimSource(unsigned dim) {
-  return dim == 0 ? DimSource{getIndex(), 0} : DimSource{getInput(), 1};
-}
+DimSource UnpermuteOp::getDimSource(unsigned dim) { return dim == 0 ? DimSource{getIndex(), 0} : DimSource{getInput(), 1}; }
 
 LogicalResult SliceOp::verify() {
   ArrayRef<int64_t> from = shapeOf(getInput().getType()), to = shapeOf(getResult().getType());

@@ -12,15 +12,14 @@ LogicalResult BroadcastOp::verify() {
   bool outer = like.size() == 1 && result.getRank() == 2 && input.getRank() == 1 && getDims().size() == 1 &&
                (getDims()[0] == 0 || getDims()[0] == 1) && compatible(like[0], result.getDimSize(1 - getDims()[0]));
   if (!outer && !compatible(like, result.getShape()))
-    return emitOpError() << "expected the result in the shape of 'like', but got " << shapeString(result.getShape())
-                         << " and " << shapeString(like);
+    return emitOpError() << "expected the result in the shape of 'like', but got " << shapeString(result.getShape()) << " and "
+                         << shapeString(like);
   if (int64_t(getDims().size()) != input.getRank())
-    return emitOpError() << "expected " << input.getRank() << " dims, one for each of the input, but got "
-                         << getDims().size();
+    return emitOpError() << "expected " << input.getRank() << " dims, one for each of the input, but got " << getDims().size();
   for (auto [i, dim] : llvm::enumerate(getDims()))
     if (dim < 0 || dim >= result.getRank() || !compatible(input.getDimSize(i), result.getDimSize(dim)))
-      return emitOpError() << "expected dimension " << i << " of " << shapeString(input.getShape())
-                           << " to become dimension " << dim << " of " << shapeString(result.getShape());
+      return emitOpError() << "expected dimension " << i << " of " << shapeString(input.getShape()) << " to become dimension "
+                           << dim << " of " << shapeString(result.getShape());
   if (input.getElementType() != result.getElementType())
     return emitOpError() << "expected equal element types, but got " << input << " and " << result;
   if (input.getRank() > 1)
@@ -48,4 +47,6 @@ LogicalResult ReduceOp::verify() {
   return success();
 }
 
-DimSource ReduceOp::getDimSource(unsigned dim) { return {getInput(), unsigned(int64_t(dim) >= int64_t(getAxis()) ? dim + 1 : dim)}; }
+DimSource ReduceOp::getDimSource(unsigned dim) {
+  return {getInput(), unsigned(int64_t(dim) >= int64_t(getAxis()) ? dim + 1 : dim)};
+}

@@ -27,8 +27,8 @@ struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
           return WalkResult::interrupt();
         }
         builder.setInsertionPoint(op);
-        auto fp8 = FormatAttr::get(&getContext(), Float8E4M3FNType::get(&getContext()), 1, 128,
-                                   type.getFormat().getScale(), ScaleRule::Ceil);
+        auto fp8 = FormatAttr::get(&getContext(), Float8E4M3FNType::get(&getContext()), 1, 128, type.getFormat().getScale(),
+                                   ScaleRule::Ceil);
         auto result = ScaledType::getChecked([&] { return op->emitOpError(); }, &getContext(), type.getShape(), fp8, false);
         if (!result)
           return WalkResult::interrupt();

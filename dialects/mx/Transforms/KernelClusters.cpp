@@ -107,8 +107,9 @@ private:
     double apart = costOf(a.kernel, model).microseconds + costOf(b.kernel, model).microseconds;
     double together = costOf(kernel, model).microseconds;
     if (together >= apart)
-      return {{}, 0, llvm::formatv("computing rows again would cost more than it saves ({0:F1} against {1:F1} us)",
-                                   together, apart)};
+      return {{},
+              0,
+              llvm::formatv("computing rows again would cost more than it saves ({0:F1} against {1:F1} us)", together, apart)};
     return {std::move(kernel), apart - together, ""};
   }
 
@@ -139,9 +140,7 @@ private:
     }
   }
 
-  static std::vector<void *> keyOf(const Cluster &cluster) {
-    return {cluster.kernel.ops.begin(), cluster.kernel.ops.end()};
-  }
+  static std::vector<void *> keyOf(const Cluster &cluster) { return {cluster.kernel.ops.begin(), cluster.kernel.ops.end()}; }
 
   /// Computes a value again in the kernel that reads it where that is cheaper than writing and reading it.
   void recompute() {

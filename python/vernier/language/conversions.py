@@ -18,7 +18,9 @@ from .sizes import Shape, fixed, show
 from .values import Traced, TracedScaled
 
 
-def scaled_value(builder: Builder, ssa: str, shape: Shape, format: Format, axis: int = -1, grouped: bool = False) -> TracedScaled:
+def scaled_value(
+    builder: Builder, ssa: str, shape: Shape, format: Format, axis: int = -1, grouped: bool = False
+) -> TracedScaled:
     return TracedScaled(builder, ssa, ScaledType(shape, format.mlir(axis), grouped), format, axis)
 
 
@@ -58,8 +60,7 @@ def _quantize(x: Any, format: Format, axis: int, seed: Any) -> Any:
     x = matrix(x, "quantize")
     if not x.dtype.is_float:
         x = to_float(x)
-    rows, cols = format.turned(axis)
-    _check_columns(x.shape, cols, format)
+    _check_columns(x.shape, format.turned(axis)[1], format)
     result = ScaledType(x.shape, format.mlir(axis))
     extra: tuple[Any, ...] = ()
     if format.rounding == "stochastic":

@@ -78,7 +78,9 @@ def to_float(x: Traced) -> Traced:
 def broadcast_to(x: Traced, like: Traced, dims: list[int]) -> Traced:
     """Repeats a scalar or vector over the shape of `like`, or, for a vector `like`, along its one dimension as well."""
     if like.type.shape and len(like.type.shape) == 1 and x.type.shape:
-        shape: tuple[Size, ...] = (x.type.shape[0], like.type.shape[0]) if dims == [0] else (like.type.shape[0], x.type.shape[0])
+        shape: tuple[Size, ...] = (
+            (x.type.shape[0], like.type.shape[0]) if dims == [0] else (like.type.shape[0], x.type.shape[0])
+        )
     else:
         shape = like.type.shape
     result = TensorType(shape, x.dtype)

@@ -2,8 +2,26 @@
 
 from .conversions import dequantize, quantize, reencoding_losses, requantize
 from .elementwise import (
-    abs, add, cast, divide, exp, gelu, log, maximum, minimum, multiply, negative, power, relu, rsqrt, sigmoid, silu, sqrt,
-    subtract, tanh, where,
+    abs,
+    add,
+    cast,
+    divide,
+    exp,
+    gelu,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    relu,
+    rsqrt,
+    sigmoid,
+    silu,
+    sqrt,
+    subtract,
+    tanh,
+    where,
 )  # fmt: skip
 from .movement import concat, permute, slice_columns, split, transpose, unpermute
 from .products import grouped_matmul, grouped_wgrad, matmul

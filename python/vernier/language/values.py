@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
 from ..dtypes import DType
@@ -27,6 +28,16 @@ class Traced:
         self.ssa = ssa
         self.type = type
         self.layout = layout
+
+    if TYPE_CHECKING:  # elementwise.py and reductions.py put these here
+        __add__: Callable[..., Any]
+        __radd__: Callable[..., Any]
+        __sub__: Callable[..., Any]
+        __rsub__: Callable[..., Any]
+        __mul__: Callable[..., Any]
+        __rmul__: Callable[..., Any]
+        __truediv__: Callable[..., Any]
+        __rtruediv__: Callable[..., Any]
 
     @property
     def dtype(self) -> DType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,12 @@ class Scaled:
     tensor_scale: float | None = None
 
 
-def expand(scales: NDArray[np.generic], block: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.generic]:
+def expand(scales: NDArray[Any], block: tuple[int, int], shape: tuple[int, int]) -> NDArray[Any]:
     """One entry a block to one an element."""
     return np.repeat(np.repeat(scales, block[0], axis=0), block[1], axis=1)[: shape[0], : shape[1]]
 
 
-def blocks_max(values: NDArray[np.generic], block: tuple[int, int]) -> NDArray[np.generic]:
+def blocks_max(values: NDArray[Any], block: tuple[int, int]) -> NDArray[Any]:
     """Maximum over each block; the last ones may be ragged."""
     rows, cols = values.shape
     starts_r, starts_c = np.arange(0, rows, block[0]), np.arange(0, cols, block[1])
@@ -85,7 +86,7 @@ def scale_byte(amax: float, element: str, rule: str) -> int:
     return 0 if amax == 0 else block_exponent(amax, element, rule) + 127
 
 
-def poisoned_codes(codes: U8, scale: NDArray[np.generic], element: str) -> U8:
+def poisoned_codes(codes: U8, scale: NDArray[Any], element: str) -> U8:
     """Codes under a NaN scale: NaN where the element has one, else 0."""
     return np.where(scale == 255, nan_code(element) or 0, codes).astype(np.uint8)
 
@@ -102,7 +103,7 @@ def _quantize_exact(values: F64, format: Format, block: tuple[int, int], seed: i
     return Scaled(poisoned_codes(codes, exponent + 127, format.element), scales, format, block)
 
 
-def quantize(x: NDArray[np.generic], format: Format, axis: int = -1, seed: int | None = None) -> Scaled:
+def quantize(x: NDArray[Any], format: Format, axis: int = -1, seed: int | None = None) -> Scaled:
     """[M, K] in FP32 (or narrower) to codes and scales."""
     values = np.asarray(x, np.float32).astype(np.float64)
     block = format.turned(axis)

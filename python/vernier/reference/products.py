@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..formats import FP8
 from .codes import F64
 from .formats import Scaled, decoded, requantize, transpose
-from ..formats import FP8
 
-Operand = Scaled | NDArray[np.generic]
+Operand = Scaled | NDArray[Any]
 
 
 def operand_values(t: Operand) -> F64:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .formats import Scaled
 
 
-def _gather(x: NDArray[np.generic], index: NDArray[np.int32], rows: int) -> NDArray[np.generic]:
+def _gather(x: NDArray[Any], index: NDArray[np.int32], rows: int) -> NDArray[Any]:
     result = np.zeros((rows, *x.shape[1:]), x.dtype)
     for target, source in enumerate(index.tolist()):
         if source >= 0:
@@ -16,7 +18,7 @@ def _gather(x: NDArray[np.generic], index: NDArray[np.int32], rows: int) -> NDAr
     return result
 
 
-def permute(x: NDArray[np.generic] | Scaled, index: NDArray[np.int32], pad_to: int = 1) -> NDArray[np.generic] | Scaled:
+def permute(x: NDArray[Any] | Scaled, index: NDArray[np.int32], pad_to: int = 1) -> NDArray[Any] | Scaled:
     """result[i] = x[index[i]], zeros for -1 and for the rows that pad_to adds."""
     rows = -(-len(index) // pad_to) * pad_to
     if isinstance(x, Scaled):
@@ -24,7 +26,7 @@ def permute(x: NDArray[np.generic] | Scaled, index: NDArray[np.int32], pad_to: i
     return _gather(x, index, rows)
 
 
-def unpermute(y: NDArray[np.generic], index: NDArray[np.int32], weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def unpermute(y: NDArray[Any], index: NDArray[np.int32], weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """result[t] = sum over j of weights[t, j] * y[index[t, j]], in FP32, in the order of j."""
     values = np.asarray(y, np.float32)
     result = np.zeros((index.shape[0], values.shape[1]), np.float32)
