@@ -104,6 +104,43 @@ def test_blocks_that_turn_keep_every_bit(rows):
         assert_same(vn.transpose(t), ref.transpose(to_reference(t)), f"{format.name} axis {axis}")
 
 
+# --- data as it comes: whole chunks take the short ways of re-encoding, where random codes never do ---
+
+
+@pytest.mark.parametrize("kind", ("normal", "outliers", "zeros"))
+@pytest.mark.parametrize(("source", "target"), [(a, b) for a, b in PAIRS if a is not b], ids=label)
+def test_requantize_of_quantised_data(source, target, kind):
+    t = vn.quantize(draw(kind, (130, 512), 8), source)
+    assert_same(vn.requantize(t, target), ref.requantize(to_reference(t), target))
+
+
+@pytest.mark.parametrize("kind", ("normal", "outliers", "zeros"))
+@pytest.mark.parametrize("source", (vn.MXFP4, vn.MXFP8, vn.FP8), ids=label)
+def test_transpose_of_quantised_data(source, kind):
+    t = vn.quantize(draw(kind, (300, 512), 8), source)
+    assert_same(vn.transpose(t), ref.transpose(to_reference(t)))
+
+
+def test_ten_million_elements_of_each_conversion():
+    rows = [
+        draw(kind, (400, 3200), 20 + i)
+        for i, kind in enumerate(("normal", "wide", "outliers", "ties", "tiny", "huge", "zeros", "specials"))
+    ]
+    x = np.concatenate(rows)  # 3200 x 3200
+    assert x.size > 10**7
+    fp8, mxfp4 = vn.quantize(x, vn.FP8), vn.quantize(x, vn.MXFP4)
+    reference = {"fp8": ref.quantize(x, vn.FP8), "mxfp4": ref.quantize(x, vn.MXFP4)}
+    assert_same(fp8, reference["fp8"], "to FP8")
+    assert_same(mxfp4, reference["mxfp4"], "to MXFP4")
+    assert_same(vn.quantize(x, vn.MXFP8), ref.quantize(x, vn.MXFP8), "to MXFP8")
+    assert_same(vn.requantize(fp8, vn.MXFP4), ref.requantize(reference["fp8"], vn.MXFP4), "FP8 to MXFP4")
+    assert_same(vn.requantize(mxfp4, vn.FP8), ref.requantize(reference["mxfp4"], vn.FP8), "MXFP4 to FP8")
+    assert_same(vn.transpose(fp8), ref.transpose(reference["fp8"]), "FP8 transposed")
+    assert_same(vn.transpose(mxfp4), ref.transpose(reference["mxfp4"]), "MXFP4 transposed")
+    np.testing.assert_array_equal(vn.dequantize(fp8), ref.dequantize(reference["fp8"]))
+    np.testing.assert_array_equal(vn.dequantize(mxfp4), ref.dequantize(reference["mxfp4"]))
+
+
 # --- exhaustive sets ---
 
 

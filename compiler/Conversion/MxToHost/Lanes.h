@@ -43,7 +43,7 @@ public:
   mlir::Value splat(mlir::Value scalar, int64_t lanes);
   int64_t count(mlir::Value v); ///< lanes; 1 for a scalar.
 
-  // --- formats (LanesFormats.cpp) ---
+  // --- formats (LanesFormats.cpp, LanesRecode.cpp) ---
   /// Element codes (i8) to FP32, exactly; NaN codes to NaN.
   mlir::Value decode(mlir::Value codes, mlir::Type element);
   /// FP32 to element codes (i8), nearest-even, saturating. A NaN becomes the NaN code where there is one.
@@ -78,6 +78,7 @@ public:
   mlir::Location location() const { return loc; }
 
 private:
+  mlir::Value recodeAny(mlir::Value codes, mlir::Type from, mlir::Type to, mlir::Value shift, bool rises);
   mlir::Type typeLike(mlir::Value like, mlir::Type element);
   mlir::Value roundedCode(mlir::Value magnitude, const mx::ElementLimits &limits);
 

@@ -57,65 +57,6 @@ Value Lanes::encode(Value value, Type element, bool mayHoldNaN) {
   return narrow(bitOr(code, sign));
 }
 
-Value Lanes::recode(Value codes, Type from, Type to, Value shift, bool rises) {
-  mx::ElementLimits source = mx::limitsOf(from), target = mx::limitsOf(to);
-  unsigned sourceWidth = from.getIntOrFloatBitWidth(), targetWidth = to.getIntOrFloatBitWidth();
-  Type wide = typeLike(codes, b.getIntegerType(16));
-  auto number = [&](int64_t value) { return integer(codes, 16, value); };
-  auto op2 = [&]<typename Op>(Value a, Value c) -> Value { return Op::create(b, loc, a, c); };
-  auto andI = [&](Value a, int64_t mask) { return op2.operator()<arith::AndIOp>(a, number(mask)); };
-  auto less = [&](Value a, int64_t limit) -> Value {
-    return arith::CmpIOp::create(b, loc, CmpIPredicate::ult, a, number(limit));
-  };
-  Value all = arith::ExtUIOp::create(b, loc, wide, codes);
-  Value magnitude = andI(all, (1 << (sourceWidth - 1)) - 1);
-  Value exponent = op2.operator()<arith::ShRUIOp>(magnitude, number(source.mantissaBits));
-  // Significand with its hidden bit, and the exponent field it belongs to.
-  Value hidden = number(1 << source.mantissaBits);
-  Value subnormal = less(magnitude, 1 << source.mantissaBits);
-  Value fraction = andI(magnitude, (1 << source.mantissaBits) - 1);
-  Value significand = select(subnormal, fraction, op2.operator()<arith::OrIOp>(fraction, hidden));
-  Value field = op2.operator()<arith::MaxUIOp>(exponent, number(1));
-  if (rises)
-    // A subnormal may become normal: move its leading bit to where the hidden bit is.
-    for (int bit = source.mantissaBits; bit >= 1; --bit) {
-      Value low = less(significand, 1 << source.mantissaBits);
-      significand = select(low, op2.operator()<arith::ShLIOp>(significand, number(1)), significand);
-      field = select(low, op2.operator()<arith::SubIOp>(field, number(1)), field);
-    }
-  // t: exponent of the result above the target's smallest normal exponent.
-  Value delta = add(shift, i32(shift, -source.bias() - target.minExponent));
-  Value t = arith::TruncIOp::create(b, loc, typeLike(delta, b.getIntegerType(16)), clamp(delta, -64, 64));
-  t = op2.operator()<arith::AddIOp>(repeat(t, count(codes) / count(t)), field);
-  Value zero = number(0);
-  Value deficit = op2.operator()<arith::MaxSIOp>(op2.operator()<arith::SubIOp>(zero, t), zero);
-  int narrower = source.mantissaBits - target.mantissaBits;
-  // One bit more than needed below the point, so that there is always one to round away.
-  Value s = op2.operator()<arith::ShLIOp>(significand, number(1 + std::max(0, -narrower)));
-  Value drop =
-      op2.operator()<arith::MinSIOp>(op2.operator()<arith::AddIOp>(deficit, number(1 + std::max(0, narrower))), number(14));
-  Value half = op2.operator()<arith::ShLIOp>(number(1), op2.operator()<arith::SubIOp>(drop, number(1)));
-  Value odd = andI(op2.operator()<arith::ShRUIOp>(s, drop), 1);
-  Value sum =
-      op2.operator()<arith::AddIOp>(op2.operator()<arith::AddIOp>(s, half), op2.operator()<arith::SubIOp>(odd, number(1)));
-  Value rounded = op2.operator()<arith::ShRUIOp>(sum, drop);
-  Value above = op2.operator()<arith::ShLIOp>(op2.operator()<arith::MaxSIOp>(t, zero), number(target.mantissaBits));
-  Value code = op2.operator()<arith::AddIOp>(rounded, above);
-  if (rises) {
-    code = op2.operator()<arith::MinUIOp>(code, number(target.maxCode));
-    code = select(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, significand, zero), zero, code);
-  }
-  if (source.hasNaN && target.hasNaN)
-    code = select(arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, magnitude, number(source.maxCode)),
-                  number((1 << (targetWidth - 1)) - 1), code);
-  Value sign = andI(all, 1 << (sourceWidth - 1));
-  if (targetWidth > sourceWidth)
-    sign = op2.operator()<arith::ShLIOp>(sign, number(targetWidth - sourceWidth));
-  else if (targetWidth < sourceWidth)
-    sign = op2.operator()<arith::ShRUIOp>(sign, number(sourceWidth - targetWidth));
-  return narrow(op2.operator()<arith::OrIOp>(code, sign));
-}
-
 Value Lanes::encodeStochastic(Value value, Type element, Value noise) {
   mx::ElementLimits limits = mx::limitsOf(element);
   unsigned width = element.getIntOrFloatBitWidth();
