@@ -45,7 +45,21 @@ Value TileEmitter::scratch(ArrayRef<int64_t> shape, Type element) {
   return memref::AllocaOp::create(b, loc, MemRefType::get(shape, element), b.getI64IntegerAttr(64));
 }
 
-int64_t TileEmitter::lanesFor() const { return std::max<int64_t>(64, plan.blockCols); }
+/// Kernels that only move and re-encode codes work on bytes: four registers hold 256 of them, and the work on scales is
+/// shared by more elements. Numbers take four times the room.
+int64_t TileEmitter::lanesFor() const {
+  bool codesOnly = llvm::all_of(ops.ops, [](Operation *op) {
+    if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op))
+      return llvm::isa<mx::ScaledType>(permute.getInput().getType());
+    if (auto transpose = llvm::dyn_cast<mx::TransposeOp>(op))
+      return llvm::isa<mx::ScaledType>(transpose.getInput().getType());
+    return llvm::isa<mx::RequantizeOp>(op);
+  });
+  bool wide = codesOnly && llvm::all_of(plan.segments, [](const mx::Segment &segment) {
+                return !ShapedType::isDynamic(segment.width) && segment.width % 256 == 0;
+              });
+  return std::max<int64_t>(wide ? 256 : 64, plan.blockCols);
+}
 
 void TileEmitter::loop(Value begin, Value end, int64_t step, llvm::function_ref<void(Value)> body) {
   OpBuilder::InsertionGuard guard(b);
