@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -23,19 +24,21 @@ namespace {
 class FileLock {
 public:
   explicit FileLock(const std::string &path) : file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    if (file >= 0)
-      while (flock(file, LOCK_EX) != 0 && errno == EINTR) {
-      }
+    int status = -1;
+    while (file >= 0 && (status = flock(file, LOCK_EX)) != 0 && errno == EINTR) {
+    }
+    locked = status == 0;
   }
   ~FileLock() {
     if (file >= 0)
       close(file);
   }
   FileLock(const FileLock &) = delete;
-  bool held() const { return file >= 0; }
+  bool held() const { return locked; }
 
 private:
   int file;
+  bool locked = false;
 };
 } // namespace
 
@@ -79,7 +82,12 @@ static void trim(const std::string &folder, int64_t capBytes, const std::string 
   std::vector<Item> items;
   int64_t total = 0;
   std::error_code error;
+  auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
   for (const auto &entry : fs::directory_iterator(folder, error)) {
+    std::string name = entry.path().filename().string();
+    // What killed processes and damaged entries left.
+    if ((name.starts_with(".staging-") || name.starts_with(".bad-")) && entry.last_write_time(error) < yesterday)
+      fs::remove_all(entry.path(), error);
     if (!isEntry(entry))
       continue;
     Item item{entry.path(), fs::last_write_time(entry.path(), error), 0};
@@ -147,6 +155,9 @@ Result<Cached> Cache::get(const std::string &key, const Compile &compile) {
     return Cached{artifact, CacheOutcome::Hit, ""};
   if (!makeFolder(folder))
     return withoutDisk(because("cannot make the cache folder " + folder));
+  // Somebody may have made the folder in the meantime, and made it otherwise.
+  if (Status status = checkFolder(folder); !status)
+    return status.error();
   FileLock lock(folder + "/.lock-" + key.substr(0, 4));
   if (!lock.held())
     return withoutDisk(because("cannot lock the cache folder " + folder));

@@ -25,8 +25,8 @@ struct Cached {
 };
 
 /// A folder with one folder an entry: meta.json, with size and digest of every file, and the files. An entry appears
-/// whole or not at all. Whoever misses takes a lock for the key, looks again, compiles in a staging folder, syncs and
-/// renames. A bad entry is set aside and rebuilt. When the entries outgrow the cap, the least recently used ones go.
+/// whole or not at all. Whoever misses takes a lock (one for keys that begin alike), looks again, compiles in a staging folder,
+/// syncs and renames. A bad entry is set aside and rebuilt. When the entries outgrow the cap, the least recently used ones go.
 class Cache {
 public:
   /// `folder` is made when it is first needed. An empty one means: nothing on disk.
@@ -36,8 +36,6 @@ public:
   /// The artifact with this key, compiled by `compile` when there is none. Fails when compiling fails, or when others
   /// may write to the folder, since what is in it will be run.
   Result<Cached> get(const std::string &key, const Compile &compile);
-
-  const std::string &path() const { return folder; }
 
 private:
   std::string folder;

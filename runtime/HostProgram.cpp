@@ -44,8 +44,8 @@ static std::string number(int64_t value) { return std::to_string(value); }
 
 static Status checkOffsets(const CheckSpec &check, const int32_t *values, int64_t count, int64_t limit) {
   auto fail = [&](const std::string &what) { return Error{"offsets (argument " + number(check.argument) + "): " + what}; };
-  if (count < 1)
-    return fail("expected at least one offset, but got none");
+  if (count < 2)
+    return fail("expected at least two offsets, but got " + number(count));
   for (int64_t i = 0; i < count; ++i) {
     int64_t before = i ? values[i - 1] : 0;
     if (values[i] < before)

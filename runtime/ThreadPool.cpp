@@ -6,9 +6,9 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <pthread.h>
 #include <sched.h>
 #include <thread>
-#include <unistd.h>
 #include <vector>
 
 using namespace vernier::runtime;
@@ -85,18 +85,24 @@ int vernier::runtime::numThreads() {
   return threads;
 }
 
-/// Threads do not survive fork, so every process has its own pool. Pools are never destroyed: their threads may still
-/// be waiting when the process ends.
+/// Threads do not survive fork, so a child starts a pool of its own; a lock that another thread of the parent held at
+/// that moment would never be released in it. Pools are never destroyed: their threads may still be waiting when the
+/// process ends.
+static std::mutex *poolMutex = new std::mutex;
+static Pool *currentPool = nullptr;
+
+static void afterForkInChild() {
+  poolMutex = new std::mutex;
+  currentPool = nullptr;
+}
+
 static Pool &pool() {
-  static std::mutex mutex;
-  static Pool *current = nullptr;
-  static pid_t owner = 0;
-  std::lock_guard lock(mutex);
-  if (owner != getpid()) {
-    current = new Pool(numThreads() - 1);
-    owner = getpid();
-  }
-  return *current;
+  static const int registered = pthread_atfork(nullptr, nullptr, afterForkInChild);
+  (void)registered;
+  std::lock_guard lock(*poolMutex);
+  if (!currentPool)
+    currentPool = new Pool(numThreads() - 1);
+  return *currentPool;
 }
 
 void vernier::runtime::parallelFor(int64_t count, const std::function<void(int64_t, int64_t)> &body) {

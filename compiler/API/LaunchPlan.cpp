@@ -38,6 +38,8 @@ public:
 
   LogicalResult run() {
     for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
+      if (auto scaled = llvm::dyn_cast<mx::ScaledType>(argument.getType()); scaled && scaled.getGrouped())
+        return function.emitError() << "argument " << i << " is a grouped transpose, which nothing here reads";
       runtime::ValueSpec spec{nameOf(argument.getType()), {}, buffersFor(argument, runtime::BufferSpec::Argument)};
       for (auto [dim, size] : llvm::enumerate(mx::shapeOf(argument.getType()))) {
         mx::Size own{int(i), unsigned(dim), 0, {}};
@@ -142,7 +144,11 @@ private:
       spec.sizes.push_back({{termOf(decoded)}});
     }
     for (Operation &op : kernel.getBody().front().without_terminator()) {
-      spec.operations.push_back(op.getName().getStringRef().str());
+      std::string name = op.getName().getStringRef().str();
+      if (auto reencoding = llvm::dyn_cast<mx::ReencodingInterface>(op);
+          reencoding && llvm::isa<mx::ScaledType>(op.getResult(0).getType()))
+        name += reencoding.isExact() ? " (exact)" : " (exact within the lossless window)";
+      spec.operations.push_back(name);
       addValueChecks(kernel, op);
     }
     if (ArrayAttr reasons = kernel.getReasonsAttr())
@@ -192,12 +198,12 @@ private:
     if (auto product = llvm::dyn_cast<mx::ProductInterface>(op); product && product.getGroupOffsets()) {
       add(runtime::CheckSpec::Offsets, product.getGroupOffsets(), product.getLeft());
       if (auto grouped = llvm::dyn_cast<mx::GroupedMatmulOp>(op))
-        addGroupCount(kernel, grouped);
+        addGroupCount(grouped);
     }
   }
 
   /// One offset more than there are matrices.
-  void addGroupCount(mx::KernelOp, mx::GroupedMatmulOp op) {
+  void addGroupCount(mx::GroupedMatmulOp op) {
     runtime::CheckSpec check;
     check.left = {{termOf(sizes.get(op.getOffsets(), 0))}};
     runtime::SizeTerm one;

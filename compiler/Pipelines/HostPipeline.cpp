@@ -14,11 +14,11 @@ using namespace mlir;
 
 void vernier::buildFused(OpPassManager &manager, const PipelineOptions &options) {
   auto &function = manager.nest<func::FuncOp>();
-  function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
+  function.addPass(mx::createFoldExact());
   function.addPass(mx::createSinkTransposes());
   function.addPass(mx::createExpandProducts());
-  function.addPass(createCanonicalizerPass());
+  function.addPass(mx::createFoldExact());
   function.addPass(createCSEPass());
   mx::FuseKernelsOptions fuse;
   fuse.maxKernels = options.maxKernels;

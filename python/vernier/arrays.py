@@ -29,7 +29,8 @@ class Kind:
 
     name = ""
 
-    def view(self, array: Any) -> View:
+    def view(self, array: Any, codes: bool) -> View:
+        """`codes`: an array of 8- or 4-bit floats is taken as the bytes it holds."""
         raise NotImplementedError
 
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
@@ -39,13 +40,13 @@ class Kind:
 class NumpyKind(Kind):
     name = "numpy"
 
-    def view(self, array: Any) -> View:
-        if array.dtype.name.startswith(("float8", "float4")) and array.dtype.itemsize == 1:
+    def view(self, array: Any, codes: bool) -> View:
+        if codes and array.dtype.name.startswith(("float8", "float4")) and array.dtype.itemsize == 1:
             array = array.view(np.uint8)
         dtype = dtypes.BY_NUMPY.get(array.dtype)
         if dtype is None:
             raise CompileError(
-                f"expected an array of {', '.join(d.name for d in dtypes.ALL)}, but got {array.dtype}; convert it first"
+                f"expected an array of {', '.join(d.name for d in dtypes.ALL)}, but got {array.dtype}; convert it first, or wrap codes in a ScaledTensor"
             )
         if not array.flags.c_contiguous:
             # 0-d arrays are always contiguous; ascontiguousarray would make them 1-d.
@@ -59,18 +60,20 @@ class NumpyKind(Kind):
 class TorchKind(Kind):
     name = "torch"
 
-    def view(self, array: Any) -> View:
+    def view(self, array: Any, codes: bool) -> View:
         import torch
 
         if array.device.type != "cpu":
             raise CompileError(f"expected a CPU tensor, but got one on {array.device}; this build has no GPU target")
         array = array.detach()
-        if str(array.dtype).startswith(("torch.float8", "torch.float4")):
+        if array.layout is not torch.strided:
+            raise CompileError(f"expected a dense tensor, but got {array.layout}")
+        if codes and str(array.dtype).startswith(("torch.float8", "torch.float4")):
             array = array.view(torch.uint8)
         try:
             dtype = dtypes.as_dtype(array.dtype)
         except TypeError as error:
-            raise CompileError(f"{error}; convert the tensor first") from None
+            raise CompileError(f"{error}; convert the tensor first, or wrap codes in a ScaledTensor") from None
         array = array.resolve_conj().resolve_neg().contiguous()
         return View(array.data_ptr(), tuple(array.shape), dtype, array)
 
@@ -89,11 +92,11 @@ class DLPackKind(Kind):
     def __init__(self, namespace: Any) -> None:
         self.namespace = namespace
 
-    def view(self, array: Any) -> View:
+    def view(self, array: Any, codes: bool) -> View:
         device = array.__dlpack_device__()
         if device[0] != 1:
             raise CompileError(f"expected an array on the CPU, but got DLPack device {device}; this build has no GPU target")
-        return NUMPY.view(np.from_dlpack(array))
+        return NUMPY.view(np.from_dlpack(array), codes)
 
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
         return np.empty(shape, dtype.numpy)
@@ -122,13 +125,14 @@ def kind_of(value: Any) -> Kind | None:
     return None
 
 
-def view(value: Any) -> View:
+def view(value: Any, codes: bool = False) -> View:
+    """Address, shape and type of an array; with `codes`, of the bytes of an array of 8- or 4-bit floats."""
     kind = kind_of(value)
     if kind is None:
         raise CompileError(f"expected an array (NumPy, torch, or with DLPack), but got {type(value).__name__}")
     if isinstance(value, np.generic):
         value = np.asarray(value)
-    return kind.view(value)
+    return kind.view(value, codes)
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -149,7 +153,7 @@ class ScaledTensor:
         grouped: the scales have a spare block for each group of columns (see `transpose` with offsets).
 
     Raises:
-        LaunchError: payload or scales are not bytes of the shapes above, or live in different libraries.
+        LaunchError: payload or scales are not bytes of the shapes above, or belong to different libraries.
     """
 
     payload: Any
@@ -169,6 +173,8 @@ class ScaledTensor:
         kinds = (kind_of(self.payload), kind_of(self.scales))
         if kinds[0] is None or kinds[1] is None:  # traced, or specified: the compiler checks
             return
+        if kinds[0].name != kinds[1].name:
+            raise LaunchError(f"expected payload and scales of one library, but got {kinds[0].name} and {kinds[1].name}")
         *lead, rows, cols = self.shape
         block = self.format.turned(self.axis)
         expected = {
@@ -178,8 +184,9 @@ class ScaledTensor:
         for name, array in (("payload", self.payload), ("scales", self.scales)):
             shape = tuple(array.shape)
             if self.grouped and name == "scales":
-                continue
-            if shape != expected[name]:
+                if len(shape) != 2 or shape[0] != expected[name][0] or shape[1] < expected[name][1] - 1:
+                    raise LaunchError(f"grouped {self.format.name} of shape {self.shape}: unexpected scales of shape {shape}")
+            elif shape != expected[name]:
                 raise LaunchError(
                     f"{self.format.name} of shape {self.shape}, axis {self.axis}: expected {name} of shape "
                     f"{expected[name]}, but got {shape}"

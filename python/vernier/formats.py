@@ -33,6 +33,18 @@ class Format:
     rounding: Rounding = "nearest_even"
 
     def __post_init__(self) -> None:
+        for name, known in (("element", _MLIR_ELEMENT), ("scale", _MLIR_SCALE)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{self.name}: expected {name} to be one of {', '.join(known)}, but got {getattr(self, name)!r}"
+                )
+        sides = self.block
+        if any(s not in (1, 2, 4, 8, 16, 32, 64, 128) for s in sides) or sides == (1, 1):
+            raise ValueError(
+                f"{self.name}: expected a block of powers of two up to 128, and not 1x1, but got {sides[0]}x{sides[1]}"
+            )
+        if self.scale == "e4m3" and sides[0] != 1:
+            raise ValueError(f"{self.name}: E4M3 scales go with blocks along rows, but got {sides[0]}x{sides[1]}")
         rules = ("nearest",) if self.scale == "e4m3" else ("floor", "even", "ceil")
         if self.scale_rule not in rules:
             raise ValueError(f"{self.name}: expected a scale rule of {', '.join(rules)}, but got {self.scale_rule!r}")

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from . import _vernier, arrays
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
-from .dtypes import BY_MLIR
+from .dtypes import BY_MLIR, DType
 from .errors import CompileError, LaunchError
 from .language.values import any_traced
 from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
@@ -39,8 +39,8 @@ class CallValue:
     owner: Any
 
 
-def _component(array: Any, name: str, like: arrays.Kind) -> arrays.View:
-    view = arrays.view(array)
+def _component(array: Any, name: str) -> arrays.View:
+    view = arrays.view(array, codes=True)
     if view.dtype.numpy.itemsize != 1:
         raise LaunchError(f"expected {name} in bytes (uint8), but got {view.dtype.name}")
     return view
@@ -48,10 +48,12 @@ def _component(array: Any, name: str, like: arrays.Kind) -> arrays.View:
 
 def _call_value(value: Any) -> CallValue:
     if isinstance(value, ScaledTensor):
+        if value.grouped:
+            raise CompileError("nothing here reads a grouped transpose; grouped_wgrad takes its operands by rows")
         kind = arrays.kind_of(value.payload)
         if kind is None:
             raise CompileError(f"expected a scaled tensor of arrays, but got {value!r}")
-        payload, scales = _component(value.payload, "payload", kind), _component(value.scales, "scales", kind)
+        payload, scales = _component(value.payload, "payload"), _component(value.scales, "scales")
         addresses, owners = [payload.address, scales.address], [payload.owner, scales.owner]
         if value.tensor_scale is not None:
             view = arrays.view(value.tensor_scale)
@@ -59,11 +61,7 @@ def _call_value(value: Any) -> CallValue:
                 raise LaunchError(f"expected tensor_scale in float32, but got {view.dtype.name}")
             addresses.append(view.address)
             owners.append(view.owner)
-        leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis,
-                    grouped=value.grouped)  # fmt: skip
-        if value.axis == -1 and value.grouped:
-            # A grouped transpose has run-time columns.
-            leaf = dataclasses.replace(leaf, shape=(value.shape[0], *(None for _ in value.shape[1:])))
+        leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis)
         return CallValue(leaf, (value.shape, addresses), kind, owners)
     kind = arrays.kind_of(value)
     view = arrays.view(value)
@@ -73,11 +71,31 @@ def _call_value(value: Any) -> CallValue:
     return CallValue(leaf, (shape, [view.address]), kind, view.owner)
 
 
+def _dtypes_of_results(outputs: Any) -> dict[int, DType]:
+    """Element types of the plain results, by their number."""
+    found: dict[int, DType] = {}
+
+    def visit(tree: Any) -> None:
+        if isinstance(tree, Output):
+            if tree.result is not None and tree.dtype is not None:
+                found[tree.result] = tree.dtype
+        elif tree[0] == "dict":
+            for _, v in tree[1]:
+                visit(v)
+        elif tree[0] != "constant":
+            for v in tree[1]:
+                visit(v)
+
+    visit(outputs)
+    return found
+
+
 class Program:
     """One compiled specialisation of a function."""
 
     def __init__(self, traced: Trace, max_kernels: int, target: str, names: list[str], cache_folder: str) -> None:
         self.trace = traced
+        self._result_dtypes = _dtypes_of_results(traced.outputs)
         self.names = names
         self.program: _vernier.Program | None = None
         if not traced.empty:
@@ -104,35 +122,16 @@ class Program:
                 plan = self.program.prepare(raws)
             except LaunchError as error:
                 raise LaunchError(self._readable(str(error))) from None
-            dtypes_of = self._result_dtypes()
             outs: list[Raw] = []
             for i, (shape, buffers) in enumerate(plan):
                 made = []
                 for element, buffer_shape in buffers:
-                    dtype = dtypes_of.get(i) if len(buffers) == 1 else None
+                    dtype = self._result_dtypes.get(i) if len(buffers) == 1 else None
                     made.append(kind.empty(tuple(buffer_shape), dtype or BY_MLIR[element]))
                 outs.append((shape, [arrays.view(a).address for a in made]))
                 results.append((shape, made))
             self.program.run(raws, outs)
         return self._assemble(self.trace.outputs, results, originals, kind)
-
-    @functools.cache  # noqa: B019 - lives as long as the program
-    def _result_dtypes(self) -> dict[int, Any]:
-        found: dict[int, Any] = {}
-
-        def visit(tree: Any) -> None:
-            if isinstance(tree, Output):
-                if tree.result is not None and tree.dtype is not None:
-                    found[tree.result] = tree.dtype
-            elif tree[0] == "dict":
-                for _, v in tree[1]:
-                    visit(v)
-            elif tree[0] != "constant":
-                for v in tree[1]:
-                    visit(v)
-
-        visit(self.trace.outputs)
-        return found
 
     def _assemble(self, tree: Any, results: list[Any], originals: list[Any], kind: arrays.Kind) -> Any:
         if isinstance(tree, Output):
@@ -168,7 +167,7 @@ class Jit:
         self.function = function
         self.max_kernels = kernels
         self._programs: dict[Any, Program] = {}
-        self._compiling: dict[Any, threading.Lock] = {}
+        self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
         try:
             self._parameters = list(inspect.signature(function).parameters)
@@ -197,8 +196,8 @@ class Jit:
         if program is not None:
             return program
         with self._guard:
-            lock = self._compiling.setdefault(key, threading.Lock())
-        with lock:  # one compilation for a key; other keys go on
+            lock = self._compiling.setdefault(key, threading.RLock())
+        with lock:  # one compilation for a key; other keys go on, and so does a function that calls itself
             if key not in self._programs:
                 traced = trace(self.function, tree, leaves)
                 self._programs[key] = Program(traced, self.max_kernels, "host", self._leaf_names(args), folder)

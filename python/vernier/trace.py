@@ -15,7 +15,7 @@ from .dtypes import DType
 from .errors import CompileError
 from .formats import Format
 from .language.builder import Builder, ScaledType, TensorType, Type
-from .language.sizes import Dim, Shape, fixed
+from .language.sizes import Dim, Shape
 from .language.values import Traced, TracedScaled
 
 
@@ -27,7 +27,6 @@ class Leaf:
     dtype: DType | None = None
     format: Format | None = None
     axis: int = -1
-    grouped: bool = False
 
     @property
     def is_column(self) -> bool:
@@ -81,14 +80,14 @@ def leaf_of_spec(spec: ArraySpec | ScaledSpec) -> Leaf:
 def _argument(builder: Builder, leaf: Leaf) -> Traced | TracedScaled:
     shape: Shape = tuple(Dim() if size is None else size for size in leaf.shape)
     if leaf.format is not None:
-        scaled = ScaledType(shape, leaf.format.mlir(leaf.axis), leaf.grouped)
+        scaled = ScaledType(shape, leaf.format.mlir(leaf.axis))
         return TracedScaled(builder, builder.argument(scaled), scaled, leaf.format, leaf.axis)
     assert leaf.dtype is not None
     if len(shape) > 3:
         raise CompileError(f"expected arrays of rank 3 at most, but got rank {len(shape)}; flatten the leading dimensions")
     if leaf.is_column:
         vector = TensorType(shape[:1], leaf.dtype)
-        return Traced(builder, builder.argument(vector), vector, "rows")
+        return Traced(builder, builder.argument(vector, "rows"), vector, "rows")
     plain = TensorType(shape, leaf.dtype)
     return Traced(builder, builder.argument(plain), plain)
 
@@ -112,7 +111,6 @@ class Trace:
 
     module: str
     outputs: Any
-    argument_shapes: tuple[tuple[int | None, ...], ...]
     empty: bool
 
 
@@ -134,7 +132,7 @@ def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> A
     else:
         common = {"dtype": None, "format": value.format, "axis": value.axis, "grouped": value.grouped}
     for i, (ssa, _) in enumerate(builder.arguments):
-        if ssa == value.ssa:
+        if ssa == value.ssa and getattr(value, "layout", "full") == builder.layouts[i]:
             return Output(None, i, **common)
     for i, (ssa, _) in enumerate(results):
         if ssa == value.ssa:
@@ -145,12 +143,11 @@ def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> A
 
 def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf]) -> Trace:
     """Runs the function on traced values. Raises CompileError for what the language refuses."""
-    name = re.sub(r"\W", "_", getattr(function, "__name__", "function")).strip("_") or "function"
+    name = re.sub(r"\W", "_", getattr(function, "__name__", "function"), flags=re.ASCII).strip("_") or "function"
     builder = Builder(name)
     traced = [_argument(builder, leaf) for leaf in leaves]
     args, kwargs = unflatten(tree, traced)
     returned = function(*args, **kwargs)
     results: list[tuple[str, Type]] = []
     outputs = _collect(returned, builder, results)
-    shapes = tuple(tuple(fixed(s) for s in type.shape) for _, type in builder.arguments)
-    return Trace(builder.module(results), outputs, shapes, not results)
+    return Trace(builder.module(results), outputs, not results)

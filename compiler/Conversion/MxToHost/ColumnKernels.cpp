@@ -43,20 +43,33 @@ void vernier::host::emitColumnKernel(TileEmitter &e, const KernelFrame &frame) {
                                           : reduce.getKind() == mx::ReduceKind::Max ? -infinity
                                                                                     : infinity));
     }
-    auto rows = scf::ForOp::create(b, loc, e.index(0), frame.sizes[0], e.index(1), initial);
+    // In runs of rows, whose results are combined: a sum of many small numbers keeps them all.
+    constexpr int64_t run = 4096;
+    auto runs = scf::ForOp::create(b, loc, e.index(0), frame.sizes[0], e.index(run), initial);
     {
       OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(rows.getBody());
-      SmallVector<Value> next;
-      Row row{rows.getInductionVar(), {}};
-      for (auto [i, reduce] : llvm::enumerate(reductions)) {
-        Value v = chunk ? e.matrix(reduce.getInput(), row, *chunk, 0).data : e.perRow(reduce.getInput(), row);
-        next.push_back(combine(b, loc, reduce.getKind(), rows.getRegionIterArg(i), v));
+      b.setInsertionPointToStart(runs.getBody());
+      Value first = runs.getInductionVar();
+      Value last = arith::MinUIOp::create(b, loc, e.offsetBy(first, run), frame.sizes[0]);
+      auto rows = scf::ForOp::create(b, loc, first, last, e.index(1), initial);
+      {
+        OpBuilder::InsertionGuard inner(b);
+        b.setInsertionPointToStart(rows.getBody());
+        SmallVector<Value> next;
+        Row row{rows.getInductionVar(), {}};
+        for (auto [i, reduce] : llvm::enumerate(reductions)) {
+          Value v = chunk ? e.matrix(reduce.getInput(), row, *chunk, 0).data : e.perRow(reduce.getInput(), row);
+          next.push_back(combine(b, loc, reduce.getKind(), rows.getRegionIterArg(i), v));
+        }
+        scf::YieldOp::create(b, loc, next);
       }
+      SmallVector<Value> next;
+      for (auto [i, reduce] : llvm::enumerate(reductions))
+        next.push_back(combine(b, loc, reduce.getKind(), runs.getRegionIterArg(i), rows.getResult(i)));
       scf::YieldOp::create(b, loc, next);
     }
     for (auto [i, output] : llvm::enumerate(e.ops.outputs)) {
-      Value buffer = e.outputBuffers(output)[0], total = rows.getResult(i);
+      Value buffer = e.outputBuffers(output)[0], total = runs.getResult(i);
       if (!chunk)
         memref::StoreOp::create(b, loc, total, buffer, ValueRange{});
       else if (chunk->valid)

@@ -26,6 +26,9 @@ void emitColumnKernel(TileEmitter &emitter, const KernelFrame &frame);
 mlir::Value countProductTasks(TileEmitter &emitter, const KernelFrame &frame);
 void emitProductKernel(TileEmitter &emitter, const KernelFrame &frame);
 
+/// offsets[at], kept within 0 and `rows` whatever it says: offsets that are computed are not checked before the call.
+mlir::Value loadOffset(TileEmitter &emitter, mlir::Value offsets, mlir::Value at, mlir::Value rows);
+
 /// Number of tiles of `height` rows when tiles start anew with every group: an upper bound, with empty tiles.
 mlir::Value countGroupedTiles(TileEmitter &emitter, mlir::Value rows, mlir::Value offsets, int64_t height);
 

@@ -46,8 +46,8 @@ public:
   // --- formats (LanesFormats.cpp, LanesRecode.cpp) ---
   /// Element codes (i8) to FP32, exactly; NaN codes to NaN.
   mlir::Value decode(mlir::Value codes, mlir::Type element);
-  /// FP32 to element codes (i8), nearest-even, saturating. A NaN becomes the NaN code where there is one.
-  mlir::Value encode(mlir::Value value, mlir::Type element, bool mayHoldNaN);
+  /// FP32 to element codes (i8), nearest-even, saturating. Not for NaN: those are poisoned with their blocks.
+  mlir::Value encode(mlir::Value value, mlir::Type element);
   /// round(code * 2^shift) as codes of another element, on 16-bit integers; `shift` is i32 and has one lane or a divisor
   /// of the codes' lanes. With `rises` false, no shift is positive and the elements are the same.
   mlir::Value recode(mlir::Value codes, mlir::Type from, mlir::Type to, mlir::Value shift, bool rises);

@@ -44,7 +44,7 @@ Value Lanes::roundedCode(Value magnitude, const mx::ElementLimits &limits) {
   return select(cmp(CmpIPredicate::ult, magnitude, floatBits(std::ldexp(1.0, limits.minExponent))), subnormal, normal);
 }
 
-Value Lanes::encode(Value value, Type element, bool mayHoldNaN) {
+Value Lanes::encode(Value value, Type element) {
   mx::ElementLimits limits = mx::limitsOf(element);
   unsigned width = element.getIntOrFloatBitWidth();
   Value all = bits(value);
@@ -52,8 +52,6 @@ Value Lanes::encode(Value value, Type element, bool mayHoldNaN) {
   Value sign = bitAnd(shr(all, 32 - width), 1 << (width - 1));
   Value limited = arith::MinUIOp::create(b, loc, magnitude, i32(magnitude, floatBits(limits.max)));
   Value code = roundedCode(limited, limits);
-  if (mayHoldNaN && limits.hasNaN)
-    code = select(cmp(CmpIPredicate::ugt, magnitude, 0x7f800000), i32(code, (1 << (width - 1)) - 1), code);
   return narrow(bitOr(code, sign));
 }
 

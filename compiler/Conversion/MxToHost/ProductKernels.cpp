@@ -19,7 +19,6 @@ constexpr int64_t kLanes = 16; ///< FP32 numbers in a register; two registers of
 
 /// One operand: where it lies and how it decodes.
 struct Operand {
-  Value left; ///< the value
   ArrayRef<Value> buffers;
   mx::FormatAttr format; ///< null: plain.
   Type element;
@@ -47,7 +46,7 @@ public:
 private:
   Operand operand(Value value) {
     auto scaled = llvm::dyn_cast<mx::ScaledType>(value.getType());
-    return {value, e.inputBuffers(value), scaled ? scaled.getFormat() : mx::FormatAttr(),
+    return {e.inputBuffers(value), scaled ? scaled.getFormat() : mx::FormatAttr(),
             scaled ? scaled.getFormat().getElement() : llvm::cast<RankedTensorType>(value.getType()).getElementType()};
   }
   Value dim(Value memref, unsigned i) { return memref::DimOp::create(b, loc, memref, i); }
@@ -324,9 +323,7 @@ void Product::emitByColumns() {
       // Rows before the first group and after the last one belong to no expert: the first tile clears them.
       Value isFirst = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, tile, zero);
       e.when(isFirst, [&] {
-        auto at = [&](Value i) -> Value {
-          return arith::IndexCastOp::create(b, loc, b.getIndexType(), memref::LoadOp::create(b, loc, offsets, i));
-        };
+        auto at = [&](Value i) { return loadOffset(e, offsets, i, m); };
         Value none = arith::ConstantOp::create(
             b, loc, b.getZeroAttr(VectorType::get({kCols}, llvm::cast<MemRefType>(result.getType()).getElementType())));
         Value mask = vector::CreateMaskOp::create(b, loc, VectorType::get({kCols}, b.getI1Type()), cols);
@@ -357,9 +354,8 @@ void Product::emitByColumns() {
 void Product::emitByRows() {
   Value n = dim(result, 1), k = dim(result, 2);
   Value rowTiles = ceilDivide(n, kCols), columnTiles = ceilDivide(k, kCols);
-  auto at = [&](Value i) -> Value {
-    return arith::IndexCastOp::create(b, loc, b.getIndexType(), memref::LoadOp::create(b, loc, offsets, i));
-  };
+  Value total = dim(left.buffers[0], 0);
+  auto at = [&](Value i) { return loadOffset(e, offsets, i, total); };
   e.loop(frame.begin, frame.end, 1, [&](Value task) {
     Value columnTile = arith::RemUIOp::create(b, loc, task, columnTiles);
     Value rest = arith::DivUIOp::create(b, loc, task, columnTiles);

@@ -8,10 +8,12 @@ using namespace mlir;
 using namespace vernier;
 using namespace vernier::host;
 
-static Value loadOffset(TileEmitter &e, Value offsets, Value at) {
+Value vernier::host::loadOffset(TileEmitter &e, Value offsets, Value at, Value rows) {
   OpBuilder &b = e.lanes.builder();
-  Value entry = memref::LoadOp::create(b, e.lanes.location(), offsets, at);
-  return arith::IndexCastOp::create(b, e.lanes.location(), b.getIndexType(), entry);
+  Location loc = e.lanes.location();
+  Value entry = memref::LoadOp::create(b, loc, offsets, at);
+  Value offset = arith::IndexCastOp::create(b, loc, b.getIndexType(), entry);
+  return arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, offset, e.index(0)), rows);
 }
 
 Value vernier::host::countGroupedTiles(TileEmitter &e, Value rows, Value offsets, int64_t height) {
@@ -32,12 +34,12 @@ GroupedTile vernier::host::findGroupedTile(TileEmitter &e, Value number, Value t
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(search.getBody());
     Value g = search.getInductionVar();
-    Value start = e.addIndex(e.divide(loadOffset(e, offsets, g), height), g);
+    Value start = e.addIndex(e.divide(loadOffset(e, offsets, g, totalRows), height), g);
     Value reached = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, start, number);
     scf::YieldOp::create(b, loc, ValueRange{arith::SelectOp::create(b, loc, reached, g, search.getRegionIterArg(0))});
   }
   Value group = search.getResult(0);
-  Value first = loadOffset(e, offsets, group), last = loadOffset(e, offsets, e.offsetBy(group, 1));
+  Value first = loadOffset(e, offsets, group, totalRows), last = loadOffset(e, offsets, e.offsetBy(group, 1), totalRows);
   Value start = e.addIndex(e.divide(first, height), group);
   Value local = arith::MulIOp::create(b, loc, arith::SubIOp::create(b, loc, number, start), e.index(height));
   Value firstRow = e.addIndex(first, local);
@@ -46,11 +48,18 @@ GroupedTile vernier::host::findGroupedTile(TileEmitter &e, Value number, Value t
   return {firstRow, rows, group};
 }
 
-Value vernier::host::countRowTasks(TileEmitter &e, const KernelFrame &frame) {
+static Value countTiles(TileEmitter &e, const KernelFrame &frame) {
   Value rows = frame.sizes[0];
   if (Value offsets = e.plan.groupOffsets)
     return countGroupedTiles(e, rows, e.inputBuffers(offsets)[0], e.plan.rowTile);
   return e.divide(e.offsetBy(rows, e.plan.rowTile - 1), e.plan.rowTile);
+}
+
+Value vernier::host::countRowTasks(TileEmitter &e, const KernelFrame &frame) {
+  Value tiles = countTiles(e, frame);
+  if (!e.hasTensorScales())
+    return tiles;
+  return arith::MaxUIOp::create(e.lanes.builder(), e.lanes.location(), tiles, e.index(1));
 }
 
 namespace {
@@ -208,14 +217,43 @@ static void clearEmptyBlocks(TileEmitter &e, Value number) {
   }
 }
 
+/// Rows before the first group and after the last one are zeros in the result.
+static void clearOutsideGroups(TileEmitter &e, Value rows, Value offsets) {
+  OpBuilder &b = e.lanes.builder();
+  Location loc = e.lanes.location();
+  Value groups = e.offsetBy(memref::DimOp::create(b, loc, offsets, 0), -1);
+  Value first = loadOffset(e, offsets, e.index(0), rows), last = loadOffset(e, offsets, groups, rows);
+  for (const mx::Segment &segment : e.plan.segments) {
+    if (segment.begin)
+      continue;
+    Value payload = e.outputBuffers(segment.output)[0];
+    e.loop(e.index(0), memref::DimOp::create(b, loc, payload, 0), 1, [&](Value column) {
+      auto clear = [&](Value row) {
+        Value zero = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(0));
+        memref::StoreOp::create(b, loc, zero, payload, ValueRange{column, row});
+      };
+      e.loop(e.index(0), first, 1, clear);
+      e.loop(last, rows, 1, clear);
+    });
+  }
+}
+
 void vernier::host::emitRowKernel(TileEmitter &e, const KernelFrame &frame) {
   OpBuilder &b = e.lanes.builder();
   Location loc = e.lanes.location();
   RowReductions reductions(e);
   Value rows = frame.sizes[0];
-  e.loop(frame.begin, frame.end, 1, [&](Value number) {
+  Value end = frame.end;
+  if (e.hasTensorScales()) {
+    Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, frame.begin, e.index(0));
+    e.when(isFirst, [&] { e.storeTensorScales(); });
+    end = arith::MinUIOp::create(b, loc, end, countTiles(e, frame));
+  }
+  e.loop(frame.begin, end, 1, [&](Value number) {
     if (Value offsets = e.plan.groupOffsets) {
       GroupedTile tile = findGroupedTile(e, number, rows, e.inputBuffers(offsets)[0], e.plan.rowTile);
+      Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, number, e.index(0));
+      e.when(isFirst, [&] { clearOutsideGroups(e, rows, e.inputBuffers(offsets)[0]); });
       Value empty = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, tile.rows, e.index(0));
       e.when(empty, [&] { clearEmptyBlocks(e, number); });
       Value filled = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, tile.rows, e.index(0));

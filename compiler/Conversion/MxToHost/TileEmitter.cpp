@@ -237,7 +237,7 @@ LaneValue TileEmitter::emitMatrix(Value value, Row row, const Chunk &chunk, int6
     return matrix(piece, row, chunk, inner);
   }
   if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op)) {
-    Row source = gatheredRow(permute.getIndex(), row.index);
+    Row source = gatheredRow(permute, row.index);
     LaneValue v = matrix(permute.getInput(), source, chunk, offset);
     if (!ops.contains(permute.getInput()))
       return v;
@@ -313,7 +313,7 @@ LaneValue TileEmitter::quantized(mx::QuantizeOp op, Row row, const Chunk &chunk,
     Value amax = lanes.foldBlocks(lanes.absBits(x), format.getBlockCols(), [&](Value a, Value c) { return lanes.umax(a, c); });
     Value s = lanes.splat(scalar(op.getTensorScale()), lanes.count(amax));
     Value relative = arith::DivFOp::create(b, loc, lanes.real(amax), lanes.f32(amax, mx::limitsOf(element).max));
-    Value scale = lanes.encode(arith::MulFOp::create(b, loc, relative, s), format.getScale(), false);
+    Value scale = lanes.encode(arith::MulFOp::create(b, loc, relative, s), format.getScale());
     Value poisoned = lanes.cmp(CmpIPredicate::uge, amax, 0x7f800000);
     byte = lanes.select(poisoned, lanes.integer(scale, 8, 0x7f), scale);
     Value decoded = lanes.decode(byte, format.getScale());
@@ -321,7 +321,7 @@ LaneValue TileEmitter::quantized(mx::QuantizeOp op, Row row, const Chunk &chunk,
     Value safe = lanes.select(zero, lanes.f32(decoded, 1.0), decoded);
     Value wide = lanes.repeat(safe, format.getBlockCols());
     Value scaledX = arith::MulFOp::create(b, loc, x, lanes.splat(scalar(op.getTensorScale()), chunk.lanes));
-    Value codes = lanes.encode(arith::DivFOp::create(b, loc, scaledX, wide), element, false);
+    Value codes = lanes.encode(arith::DivFOp::create(b, loc, scaledX, wide), element);
     // A block whose scale rounds to zero decodes to zero, and so do its codes.
     Value dead = lanes.repeat(arith::OrIOp::create(b, loc, zero, poisoned), format.getBlockCols());
     return {lanes.poison(codes, dead, element), byte};
@@ -348,7 +348,7 @@ LaneValue TileEmitter::quantized(mx::QuantizeOp op, Row row, const Chunk &chunk,
     Value counter = arith::AddIOp::create(b, loc, lanes.splat(first64, chunk.lanes), step);
     codes = lanes.encodeStochastic(scaled, element, lanes.philox(scalar(op.getSeed()), counter));
   } else {
-    codes = lanes.encode(scaled, element, false);
+    codes = lanes.encode(scaled, element);
   }
   return {lanes.poison(codes, poisoned, element), lanes.narrow(byte)};
 }
@@ -398,31 +398,26 @@ Value TileEmitter::rowsOf(Value value) {
   return memref::DimOp::create(b, loc, inputBuffers(value)[0], 0);
 }
 
-Row TileEmitter::gatheredRow(Value permuteIndex, Value row) {
-  // Past the end of the index are the rows that pad_to adds. Both guards keep the load inside the buffers.
-  Key key{permuteIndex.getAsOpaquePointer(), row.getAsOpaquePointer(), nullptr, 0, 3};
+Row TileEmitter::gatheredRow(mx::PermuteOp permute, Value row) {
+  // Past the end of the index are the rows that pad_to adds. Both guards keep the loads inside the buffers.
+  Key key{permute.getOperation(), row.getAsOpaquePointer(), nullptr, 0, 3};
   if (auto known = recall(key))
     return {known->data, known->scales};
-  mx::PermuteOp permute;
-  for (Operation *user : permuteIndex.getUsers())
-    if (auto candidate = llvm::dyn_cast<mx::PermuteOp>(user); candidate && candidate.getIndex() == permuteIndex)
-      permute = candidate;
-  Value zero = index(0);
-  Value entry, present;
-  if (ops.contains(permuteIndex)) {
-    entry = perRow(permuteIndex, {row, {}});
-  } else {
-    Value memref = inputBuffers(permuteIndex)[0];
-    Value length = memref::DimOp::create(b, loc, memref, 0);
-    present = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, row, length);
-    Value safeRow = arith::SelectOp::create(b, loc, present, row, zero);
-    // With an empty index there are no rows, so row 0 of it is never read.
-    entry = memref::LoadOp::create(b, loc, memref, safeRow);
+  Value zero = index(0), memref = inputBuffers(permute.getIndex())[0];
+  Value length = memref::DimOp::create(b, loc, memref, 0);
+  Value present = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, row, length);
+  // With an empty index there may be no row 0 of it to read instead.
+  auto entry = scf::IfOp::create(b, loc, b.getI32Type(), present, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(entry.thenBlock());
+    scf::YieldOp::create(b, loc, memref::LoadOp::create(b, loc, memref, row).getResult());
+    b.setInsertionPointToStart(entry.elseBlock());
+    scf::YieldOp::create(b, loc, arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(-1)).getResult());
   }
-  Value source = arith::IndexCastOp::create(b, loc, b.getIndexType(), entry);
+  Value source = arith::IndexCastOp::create(b, loc, b.getIndexType(), entry.getResult(0));
   Value rows = rowsOf(permute.getInput());
-  Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, source, rows);
-  Value valid = present ? arith::AndIOp::create(b, loc, inside, present).getResult() : inside;
+  Value valid = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, source, rows);
   Row result{arith::SelectOp::create(b, loc, valid, source, zero), valid};
   remember(key, {result.index, result.valid});
   return result;
@@ -471,7 +466,7 @@ Value TileEmitter::perRow(Value value, Row row) {
       Value local = arith::SubIOp::create(b, loc, row.index, tile.firstRow);
       result = memref::LoadOp::create(b, loc, rowReductions.find(op)->second, local);
     } else if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op)) {
-      Row source = gatheredRow(permute.getIndex(), row.index);
+      Row source = gatheredRow(permute, row.index);
       Value v = perRow(permute.getInput(), source);
       Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(v.getType()));
       result = arith::SelectOp::create(b, loc, source.valid, v, zero);

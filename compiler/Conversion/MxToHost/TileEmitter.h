@@ -64,6 +64,9 @@ public:
   void storeRow(Store &store, Row row, const Chunk &chunk);
   void finishStore(Store &store, const Chunk &chunk);
   void storeRowOutput(mlir::Value output, Row row);
+  /// FP32 scales of whole tensors: written once, also where there are no rows.
+  bool hasTensorScales() const;
+  void storeTensorScales();
 
   // --- loops ---
   /// for i in [begin, end) by step; values emitted inside are forgotten outside.
@@ -100,7 +103,7 @@ private:
   mlir::Value tensorScale(mlir::Value scaled);
   /// Number of rows of a matrix or vector, from an operand that has as many.
   mlir::Value rowsOf(mlir::Value value);
-  Row gatheredRow(mlir::Value index, mlir::Value rows);
+  Row gatheredRow(mx::PermuteOp permute, mlir::Value row);
   /// `op` with lanes in place of tensors.
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
   mlir::Value constantLanes(mlir::Operation *op, int64_t lanes);

@@ -65,8 +65,6 @@ void TileEmitter::storeRow(Store &item, Row row, const Chunk &chunk) {
     return;
   }
   mx::FormatAttr format = scaled.getFormat();
-  if (format.hasTensorScale()) // one number for the tensor; every row writes the same
-    memref::StoreOp::create(b, loc, tensorScale(output), buffers[2], ValueRange{});
   if (format.isPacked())
     store(lanes.pack(v.data), buffers[0], {row.index, divide(column, 2)}, validOf(chunk, 2));
   else
@@ -191,6 +189,19 @@ void TileEmitter::storeTurnedScales(Store &item, const Chunk &chunk) {
       memref::StoreOp::create(b, loc, v, target, ValueRange{divide(addIndex(firstColumn, c), width), block});
     });
   });
+}
+
+bool TileEmitter::hasTensorScales() const {
+  return llvm::any_of(ops.outputs, [](Value output) {
+    auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
+    return scaled && scaled.getFormat().hasTensorScale();
+  });
+}
+
+void TileEmitter::storeTensorScales() {
+  for (Value output : ops.outputs)
+    if (auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType()); scaled && scaled.getFormat().hasTensorScale())
+      memref::StoreOp::create(b, loc, tensorScale(output), outputBuffers(output)[2], ValueRange{});
 }
 
 void TileEmitter::storeRowOutput(Value output, Row row) {

@@ -6,7 +6,6 @@
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Passes/PassBuilder.h"
-#include "llvm/Support/SmallVectorMemoryBuffer.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Host.h"
@@ -118,18 +117,4 @@ Expected<std::string> vernier::host::compileObject(mlir::ModuleOp source) {
     return createStringError("this machine's target cannot emit object files");
   emit.run(**module);
   return std::string(object.begin(), object.end());
-}
-
-Expected<std::string> vernier::host::printLLVMIR(mlir::ModuleOp source) {
-  auto machine = makeMachine();
-  if (!machine)
-    return machine.takeError();
-  LLVMContext context;
-  auto module = optimize(source, context, **machine);
-  if (!module)
-    return module.takeError();
-  std::string text;
-  raw_string_ostream stream(text);
-  (*module)->print(stream, nullptr);
-  return text;
 }

@@ -16,9 +16,6 @@ std::string hostChip();
 /// which take their operands as an array of pointers; a count comes back through the last one.
 llvm::Expected<std::string> compileObject(mlir::ModuleOp module);
 
-/// The module as optimised LLVM IR, for reading.
-llvm::Expected<std::string> printLLVMIR(mlir::ModuleOp module);
-
 } // namespace vernier::host
 
 #endif

@@ -57,7 +57,8 @@ private:
   bool demand(Value value, Role role, bool gathered);
   bool demandOperands(Operation *op, Role role, bool gathered);
   bool unifyRows(const Size &rows, Operation *op);
-  bool noteBlocks(FormatAttr format, bool computed, Operation *op);
+  void noteBlocks(FormatAttr format, bool computed);
+  bool aligned(Value value, int64_t begin, int64_t width);
   const SmallVector<int64_t> &breaksOf(Value value);
   unsigned stageOf(Value value);
 
@@ -68,7 +69,7 @@ private:
   bool haveRows = false, ungroupedTiles = false;
   Operation *rowsFrom = nullptr;
   std::optional<Role> haveRank;
-  std::optional<Size> haveCols;
+  std::optional<Size> haveCols, runTimeCols;
   llvm::DenseSet<Operation *> visitedRowReductions;
   std::set<std::tuple<void *, int, bool>> visited;
   llvm::DenseMap<Value, unsigned> stages;
@@ -95,6 +96,10 @@ bool Planner::plan() {
       return false;
   if (!haveRows)
     result.rows = Size::fixed(1);
+  if (result.groupOffsets)
+    for (Value output : kernel.outputs)
+      if (auto transpose = output.getDefiningOp<TransposeOp>(); !transpose || !transpose.getOffsets())
+        return refuse("tiles that start anew with each group leave out rows that belong to no group");
   if (result.groupOffsets && ungroupedTiles)
     return refuse("blocks along rows start anew with each group in one part and run on in another");
   // Row reductions in the order of their stages; ties in program order.
@@ -105,8 +110,12 @@ bool Planner::plan() {
       result.rowStage[op] = stages[reduce.getResult()];
     }
   llvm::stable_sort(result.rowReductions, [&](ReduceOp a, ReduceOp b) { return result.rowStage[a] < result.rowStage[b]; });
-  for (ReduceOp reduce : result.rowReductions)
+  for (ReduceOp reduce : result.rowReductions) {
     breaksOf(reduce.getInput());
+    for (const Segment &segment : result.segmentsOf(reduce.getInput()))
+      if (!aligned(reduce.getInput(), segment.begin, segment.width))
+        return false;
+  }
   if (!reason.empty())
     return false;
   for (Value output : kernel.outputs) {
@@ -120,8 +129,11 @@ bool Planner::plan() {
     breaksOf(source);
     if (!reason.empty())
       return false;
-    for (Segment segment : result.segmentsOf(source))
+    for (const Segment &segment : result.segmentsOf(source)) {
+      if (!aligned(source, segment.begin, segment.width))
+        return false;
       result.segments.push_back({output, segment.begin, segment.width});
+    }
   }
   return true;
 }
@@ -148,32 +160,29 @@ bool Planner::planOutput(Value output) {
     breaksOf(reduce.getInput());
     if (!result.breaks[reduce.getInput()].empty())
       return refuse("a reduction over all rows of a concatenation");
-    return reason.empty();
+    return reason.empty() && (role != Role::Full || aligned(reduce.getInput(), 0, shapeOf(reduce.getInput().getType())[1]));
   }
   if (auto transpose = llvm::dyn_cast<TransposeOp>(op)) {
     if (!unifyRows(sizes.get(transpose.getInput(), 0), op))
       return false;
-    if (auto scaled = llvm::dyn_cast<ScaledType>(transpose.getInput().getType()); scaled && transpose.reblocks()) {
-      result.rowTile = std::max<int64_t>(result.rowTile, 128);
-      if (Value offsets = transpose.getOffsets()) {
-        if (result.groupOffsets && result.groupOffsets != offsets)
-          return refuse("two transposes with different group offsets");
-        result.groupOffsets = offsets;
-        if (kernel.contains(offsets))
-          return refuse("the group offsets are computed, and must be in memory first");
-      } else {
-        ungroupedTiles = true;
-      }
+    // Whole blocks of the result, or whole cache lines of it.
+    result.rowTile = std::max<int64_t>(result.rowTile, 128);
+    if (Value offsets = transpose.getOffsets()) {
+      if (result.groupOffsets && result.groupOffsets != offsets)
+        return refuse("two transposes with different group offsets");
+      result.groupOffsets = offsets;
+      if (kernel.contains(offsets))
+        return refuse("the group offsets are computed, and must be in memory first");
     } else {
-      // A tile is turned in shared or cached memory; 64 rows of it make whole cache lines of the result.
-      result.rowTile = std::max<int64_t>(result.rowTile, 128);
+      ungroupedTiles = true;
     }
     return demand(transpose.getInput(), Role::Full, false);
   }
   Role role = rankOf(output) == 2 ? Role::Full : rankOf(output) == 1 ? Role::PerRow : Role::Scalar;
   if (rankOf(output) > 2)
     return refuse("a result of rank " + Twine(rankOf(output)));
-  if (role != Role::Scalar && !unifyRows(sizes.get(output, 0), op))
+  // A scalar is one row: beside no rows at all it would never be computed.
+  if (!unifyRows(role == Role::Scalar ? Size::fixed(1) : sizes.get(output, 0), op))
     return false;
   return demand(output, role, false);
 }
@@ -191,13 +200,12 @@ bool Planner::unifyRows(const Size &rows, Operation *op) {
                 ")");
 }
 
-bool Planner::noteBlocks(FormatAttr format, bool computed, Operation *op) {
+void Planner::noteBlocks(FormatAttr format, bool computed) {
   result.blockCols = std::max(result.blockCols, format.getBlockCols());
   if (!computed || format.getBlockRows() == 1)
-    return true;
+    return;
   result.rowTile = std::max(result.rowTile, format.getBlockRows());
   ungroupedTiles = true;
-  return true;
 }
 
 bool Planner::demand(Value value, Role role, bool gathered) {
@@ -205,9 +213,10 @@ bool Planner::demand(Value value, Role role, bool gathered) {
     return true;
   if (auto scaled = llvm::dyn_cast<ScaledType>(value.getType())) {
     if (scaled.getGrouped())
-      return refuse("a grouped transpose is read by products only");
-    if (!noteBlocks(scaled.getFormat(), kernel.contains(value), value.getDefiningOp()))
-      return false;
+      return refuse("nothing here reads a grouped transpose");
+    noteBlocks(scaled.getFormat(), kernel.contains(value));
+    if (result.kind == KernelKind::Columns && kernel.contains(value) && scaled.getFormat().getBlockRows() > 1)
+      return refuse("blocks that span rows are found tile by tile, a reduction over all rows walks them one by one");
     if (gathered && !scaled.getFormat().isRowBlocked() && kernel.contains(value))
       return refuse("rows are gathered out of blocks that span rows");
   }
@@ -245,7 +254,9 @@ bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
       return refuse("a permuted vector is used along the columns");
     if (gathered)
       return refuse("a gather of a gather");
-    return demand(permute.getIndex(), Role::PerRow, false) && demand(permute.getInput(), role, true);
+    if (kernel.contains(permute.getIndex()))
+      return refuse("the index of a permute is computed, and must be in memory first");
+    return demand(permute.getInput(), role, true);
   }
   if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op)) {
     if (gathered)
@@ -272,6 +283,45 @@ bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
     return true;
   }
   return refuse(nameOf(op) + " has no lowering into a fused kernel");
+}
+
+/// Columns begin:begin + width of a value are computed in chunks that start at `begin`: no block may reach across either end.
+bool Planner::aligned(Value value, int64_t begin, int64_t width) {
+  if (rankOf(value) != 2)
+    return true;
+  if (ShapedType::isDynamic(width)) {
+    // A run-time number of columns is one number for the whole kernel.
+    Size columns = sizes.get(value, 1);
+    if (!runTimeCols)
+      runTimeCols = columns;
+    return *runTimeCols == columns || refuse("different run-time columns: " + runTimeCols->str() + " and " + columns.str());
+  }
+  if (auto scaled = llvm::dyn_cast<ScaledType>(value.getType())) {
+    int64_t block = scaled.getFormat().getBlockCols(), end = begin + width;
+    if (scaled.getFormat().isPacked())
+      block = std::max<int64_t>(block, 2);
+    for (int64_t bound : {begin, end})
+      if (bound % block && bound != scaled.getCols())
+        return refuse("a slice or concatenation meets inside a block: column " + Twine(bound) + " is no multiple of " +
+                      Twine(block));
+  }
+  if (!kernel.contains(value))
+    return true;
+  Operation *op = value.getDefiningOp();
+  if (auto slice = llvm::dyn_cast<SliceOp>(op))
+    return aligned(slice.getInput(), begin + slice.getOffset(), width);
+  if (auto concat = llvm::dyn_cast<ConcatOp>(op)) {
+    for (Value input : concat.getInputs()) {
+      int64_t columns = shapeOf(input.getType())[1];
+      if (begin < columns)
+        return aligned(input, begin, width);
+      begin -= columns;
+    }
+    return true;
+  }
+  if (llvm::isa<BroadcastOp, ReduceOp>(op))
+    return true;
+  return llvm::all_of(op->getOperands(), [&](Value operand) { return aligned(operand, begin, width); });
 }
 
 const SmallVector<int64_t> &Planner::breaksOf(Value value) {
@@ -301,12 +351,6 @@ const SmallVector<int64_t> &Planner::breaksOf(Value value) {
         bounds.push_back(bound - offset);
   } else if (op && (llvm::isa<QuantizeOp, DequantizeOp, RequantizeOp>(op))) {
     merge(op->getOperand(0));
-    for (Type type : {op->getOperand(0).getType(), op->getResult(0).getType()})
-      if (auto scaled = llvm::dyn_cast<ScaledType>(type))
-        for (int64_t bound : bounds)
-          if (bound % scaled.getFormat().getBlockCols())
-            refuse("a concatenation meets inside a block: column " + Twine(bound) + " is no multiple of " +
-                   Twine(scaled.getFormat().getBlockCols()));
   } else if (auto permute = llvm::dyn_cast_or_null<PermuteOp>(op)) {
     merge(permute.getInput());
   } else if (auto unpermute = llvm::dyn_cast_or_null<UnpermuteOp>(op)) {

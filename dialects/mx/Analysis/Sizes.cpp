@@ -68,6 +68,9 @@ void Sizes::demandEqual(Value a, unsigned dimA, Value b, unsigned dimB) {
   if (left == right)
     return;
   equalities_.push_back({left, right});
+  // A size that equals itself rounded up gets no other name.
+  if (!left.isConstant() && left.argument == right.argument && left.dim == right.dim)
+    return;
   // Later questions see one name for both: the constant, else the earlier argument, else the derived size.
   auto plain = [](const Size &size) { return !size.isConstant() && size.roundUps.empty(); };
   if (plain(left) && (!plain(right) || std::pair(left.argument, left.dim) > std::pair(right.argument, right.dim)))

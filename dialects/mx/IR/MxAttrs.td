@@ -44,7 +44,7 @@ def Mx_FormatAttr : Mx_Attr<"Format", "format"> {
     Constraints:
     1. the element is `f8E4M3FN` or `f4E2M1FN`, the scale `f8E8M0FNU` or `f8E4M3FN`;
     2. both sides of the block are powers of two in [1, 128], and one of them is more than 1;
-    3. an `f8E8M0FNU` scale takes `floor`, `even` or `ceil`; an `f8E4M3FN` scale takes `nearest`.
+    3. an `f8E8M0FNU` scale takes `floor`, `even` or `ceil`; an `f8E4M3FN` scale takes `nearest` and blocks along rows.
   }];
   let parameters = (ins "::mlir::Type":$element, "int64_t":$blockRows, "int64_t":$blockCols, "::mlir::Type":$scale,
                     "::vernier::mx::ScaleRule":$rule);
@@ -61,8 +61,6 @@ def Mx_FormatAttr : Mx_Attr<"Format", "format"> {
     bool hasTensorScale() const { return getRule() == ScaleRule::Nearest; }
     /// The same format with the block turned by 90 degrees.
     FormatAttr transposed() const;
-    /// Same element and scale, another rule.
-    bool sameLayout(FormatAttr other) const;
   }];
 }
 

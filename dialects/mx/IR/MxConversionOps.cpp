@@ -50,6 +50,9 @@ bool RequantizeOp::isExact() {
   // A block of the result that spans several of the input may have to drop bits of those with a smaller exponent.
   if (target.getBlockCols() > source.getBlockCols())
     return false;
+  // A NaN code under a finite scale poisons its whole block.
+  if (from.hasNaN)
+    return false;
   // Every code survives when the target has the mantissa and the whole range of exponents, subnormals included.
   return to.mantissaBits >= from.mantissaBits &&
          to.maxExponent - to.minExponent + to.mantissaBits >= from.maxExponent - from.minExponent + from.mantissaBits;

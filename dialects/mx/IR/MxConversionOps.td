@@ -34,7 +34,8 @@ def Mx_QuantizeOp : Mx_Op<"quantize", [Pure, AttrSizedOperandSegments,
     Constraints:
     1. the shapes of input and result are equal;
     2. a static number of columns is a multiple of blockCols;
-    3. `seed` is there exactly when the rounding is stochastic; `tensor_scale` exactly when the format has one.
+    3. `seed` is there exactly when the rounding is stochastic; `tensor_scale` exactly when the format has one;
+    4. stochastic rounding needs a static number of columns and E8M0 scales.
 
     Example:
 

@@ -4,10 +4,10 @@
 using namespace mlir;
 using namespace vernier::mx;
 
-/// quantize(dequantize(t)) is t when t itself came out of nearest-even quantisation to the same format by a rule that
-/// finds the same scale again: `floor` and `even` do, since rounding and saturation keep the amax in its binade and the
-/// clamp acts alike twice. `ceil` does not: an amax just above half the range rounds down to half of it, and the next
-/// smaller scale then fits. Only an FP32 detour holds every decoded value.
+/// quantize(dequantize(t)) is t when t itself came out of nearest-even quantisation to the same format by the `floor` rule:
+/// rounding and saturation keep the amax in its binade and the clamp acts alike twice, so the same scale is found again.
+/// Not under `ceil`: an amax just above half the range rounds down to half of it, and the next smaller scale then fits.
+/// Not under `even`: an amax near FP32's end rounds up to 2^128, which FP32 does not hold. Not through a narrower type.
 OpFoldResult QuantizeOp::fold(FoldAdaptor) {
   auto dequantize = getInput().getDefiningOp<DequantizeOp>();
   if (!dequantize || getRounding() != Rounding::NearestEven || getTensorScale())
@@ -15,14 +15,14 @@ OpFoldResult QuantizeOp::fold(FoldAdaptor) {
   FormatAttr format = getResult().getType().getFormat();
   auto original = dequantize.getInput().getDefiningOp<QuantizeOp>();
   if (!original || original.getRounding() != Rounding::NearestEven || original.getResult().getType() != getResult().getType() ||
-      format.getRule() == ScaleRule::Ceil || !getInput().getType().getElementType().isF32())
+      format.getRule() != ScaleRule::Floor || !getInput().getType().getElementType().isF32())
     return {};
   return dequantize.getInput();
 }
 
-/// requantize to the same format by the same argument, and a chain whose first step is exact and of equal blocks: the
-/// second step then sees the same decoded values and, because amax-derived scales do not depend on how a value is
-/// encoded, finds the same bits.
+/// requantize to the same format by the same argument (on codes, nothing overflows under `even`), and a chain whose first step
+/// is exact and of equal blocks: the second step then sees the same decoded values and, because amax-derived scales do not
+/// depend on how a value is encoded, finds the same bits.
 OpFoldResult RequantizeOp::fold(FoldAdaptor) {
   FormatAttr target = getResult().getType().getFormat();
   if (auto original = getInput().getDefiningOp<QuantizeOp>())

@@ -89,16 +89,14 @@ LogicalResult FormatAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitEr
   if (relative != (rule == ScaleRule::Nearest))
     return emitError() << "expected " << (relative ? "rule nearest" : "rule floor, even or ceil") << " with a scale of "
                        << scale << ", but got " << stringifyScaleRule(rule);
+  if (relative && blockRows != 1)
+    return emitError() << "expected blocks along rows (1xB) with a scale of f8E4M3FN, but got " << blockRows << "x"
+                       << blockCols;
   return success();
 }
 
 FormatAttr FormatAttr::transposed() const {
   return FormatAttr::get(getContext(), getElement(), getBlockCols(), getBlockRows(), getScale(), getRule());
-}
-
-bool FormatAttr::sameLayout(FormatAttr other) const {
-  return getElement() == other.getElement() && getScale() == other.getScale() && getBlockRows() == other.getBlockRows() &&
-         getBlockCols() == other.getBlockCols();
 }
 
 LogicalResult ScaledType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, FormatAttr format,

@@ -9,9 +9,14 @@ static LogicalResult verifyOperands(Operation *op, Type a, Type b) {
   auto left = llvm::dyn_cast<ScaledType>(a), right = llvm::dyn_cast<ScaledType>(b);
   if (bool(left) != bool(right))
     return op->emitOpError() << "expected both operands to be scaled or both to be plain, but got " << a << " and " << b;
-  for (ScaledType type : {left, right})
+  for (ScaledType type : {left, right}) {
     if (type && type.getFormat().hasTensorScale())
       return op->emitOpError() << "expected E8M0 scales, but got " << type;
+    if (type && type.getGrouped())
+      return op->emitOpError() << "no product reads a grouped transpose; grouped_wgrad takes its operands by rows";
+    if (type && type.getFormat().getBlockCols() < 16)
+      return op->emitOpError() << "expected blocks of at least 16 along K, but got " << type;
+  }
   return success();
 }
 
@@ -22,8 +27,6 @@ static LogicalResult verifyContraction(Operation *op, Type a, Type b, unsigned r
                              << shapeString(right);
   if (!compatible(left.back(), right.back()))
     return op->emitOpError() << "expected equal K, but got " << shapeString(left) << " and " << shapeString(right);
-  if (ShapedType::isDynamic(left.back()) && ShapedType::isDynamic(right.back()))
-    return success();
   for (Type type : {a, b})
     if (auto scaled = llvm::dyn_cast<ScaledType>(type); scaled && scaled.getFormat().isColumnBlocked())
       return op->emitOpError() << "expected blocks along K, but got " << scaled << "; transpose it first";

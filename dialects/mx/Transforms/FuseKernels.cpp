@@ -31,6 +31,7 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
         return signalPassFailure();
       }
     separateBroadcasts(block);
+    computeReturnedConstants(block);
     Sizes sizes(function);
     std::vector<Cluster> clusters = formClusters(block, sizes, CostModel());
     for (Cluster &cluster : clusters)
@@ -47,6 +48,15 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
       return signalPassFailure();
     }
     outline(function, clusters);
+  }
+
+  /// A constant belongs to whichever kernel uses it; one that is returned needs an operation to come out of.
+  void computeReturnedConstants(Block &block) {
+    OpBuilder builder(block.getTerminator());
+    for (OpOperand &operand : block.getTerminator()->getOpOperands())
+      if (auto constant = operand.get().getDefiningOp<arith::ConstantOp>())
+        operand.set(BroadcastOp::create(builder, constant.getLoc(), constant.getType(), constant, constant,
+                                        llvm::to_vector(llvm::seq<int64_t>(shapeOf(constant.getType()).size()))));
   }
 
   /// A broadcast costs nothing where it is used and a whole matrix where it is stored: one copy for each user.

@@ -22,6 +22,7 @@ public:
   }
 
   std::vector<Cluster> run() {
+    chain();
     join();
     recompute();
     schedule();
@@ -111,6 +112,37 @@ private:
               0,
               llvm::formatv("computing rows again would cost more than it saves ({0:F1} against {1:F1} us)", together, apart)};
     return {std::move(kernel), apart - together, ""};
+  }
+
+  /// A first round in program order: each operation joins the kernels that feed it, where that is possible and saves
+  /// time. It leaves the search below with few candidates however long the function is.
+  void chain() {
+    std::vector<Cluster> singles = std::move(clusters);
+    clusters.clear();
+    for (Cluster &single : singles) {
+      clusters.push_back(std::move(single));
+      bool joined = true;
+      while (joined) {
+        joined = false;
+        Cluster &mine = clusters.back();
+        llvm::SmallSetVector<size_t, 4> feeding;
+        for (Operation *op : mine.kernel.ops)
+          for (Value operand : op->getOperands())
+            for (size_t i = 0; i + 1 < clusters.size(); ++i)
+              if (operand.getDefiningOp() && !isFree(operand.getDefiningOp()) &&
+                  clusters[i].kernel.ops.contains(operand.getDefiningOp()))
+                feeding.insert(i);
+        for (size_t i : feeding) {
+          Union result = tryUnion(clusters[i], clusters.back());
+          if (result.saved <= 0)
+            continue;
+          clusters.back().kernel = std::move(result.kernel);
+          clusters.erase(clusters.begin() + i);
+          joined = true;
+          break;
+        }
+      }
+    }
   }
 
   void join() {

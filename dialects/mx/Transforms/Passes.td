@@ -3,6 +3,25 @@
 
 include "mlir/Pass/PassBase.td"
 
+def FoldExact : Pass<"mx-fold-exact", "::mlir::func::FuncOp"> {
+  let summary = "fold what keeps every bit";
+  let description = [{
+    Applies the folds of the mx operations (see `IR/MxFolds.cpp`) until none applies: pairs that undo one another, chains of
+    re-encodings that compose, slices of slices. The folds of upstream operations are left alone: some of them make
+    constants of the result's type, and a tensor with run-time sizes can have none.
+
+    ```mlir
+    %0 = mx.transpose %x : tensor<?x64xf32> -> tensor<64x?xf32>
+    %1 = mx.transpose %0 : tensor<64x?xf32> -> tensor<?x64xf32>
+    %2 = arith.negf %1 : tensor<?x64xf32>
+    ```
+    becomes
+    ```mlir
+    %2 = arith.negf %x : tensor<?x64xf32>
+    ```
+  }];
+}
+
 def SinkTransposes : Pass<"mx-sink-transposes", "::mlir::func::FuncOp"> {
   let summary = "move transposes behind what is computed on their results";
   let description = [{

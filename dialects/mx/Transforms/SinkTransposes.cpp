@@ -23,6 +23,8 @@ struct QuantizeOfTranspose : OpRewritePattern<QuantizeOp> {
       return rewriter.notifyMatchFailure(op, "the input is no transpose");
     if (op.getSeed())
       return rewriter.notifyMatchFailure(op, "stochastic rounding counts elements in the order of its input");
+    if (op.getTensorScale())
+      return rewriter.notifyMatchFailure(op, "E4M3 scales go with blocks along rows");
     Value source = transpose.getInput();
     ArrayRef<int64_t> shape = shapeOf(source.getType());
     FormatAttr format = op.getResult().getType().getFormat().transposed();
@@ -31,7 +33,7 @@ struct QuantizeOfTranspose : OpRewritePattern<QuantizeOp> {
     if (format.isPacked() && shape[1] % 2)
       return rewriter.notifyMatchFailure(op, "an odd number of columns of a 4-bit element");
     auto turned = QuantizeOp::create(rewriter, op.getLoc(), ScaledType::get(getContext(), shape, format, false), source,
-                                     Value(), op.getTensorScale(), op.getRounding());
+                                     Value(), Value(), op.getRounding());
     rewriter.replaceOpWithNewOp<TransposeOp>(op, op.getResult().getType(), turned.getResult(), Value());
     return success();
   }

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from ..dtypes import DType
-from .sizes import Shape, Size, fixed
+from .sizes import Shape, fixed
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -58,13 +58,16 @@ class Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.arguments: list[tuple[str, Type]] = []
+        self.layouts: list[str] = []
         self._lines: list[tuple[Any, ...]] = []
         self._constants: dict[tuple[str, Any], str] = {}
         self._next = 0
 
-    def argument(self, type: Type) -> str:
+    def argument(self, type: Type, layout: str = "full") -> str:
+        """Adds an argument; `layout` is how Python sees it (see Traced)."""
         ssa = f"%arg{len(self.arguments)}"
         self.arguments.append((ssa, type))
+        self.layouts.append(layout)
         return ssa
 
     def op(self, *parts: Any) -> str:
@@ -97,10 +100,3 @@ class Builder:
         names = ", ".join(ssa for ssa, _ in results)
         lines += [f"  return {names} : {types}" if results else "  return", "}"]
         return "\n".join(lines) + "\n"
-
-
-def dynamic(sizes: Shape) -> bool:
-    return any(fixed(s) is None for s in sizes)
-
-
-__all__ = ["Builder", "ScaledType", "Size", "TensorType", "Type", "dynamic"]

@@ -12,7 +12,7 @@ from ..formats import Format
 from .builder import Builder, ScaledType, TensorType
 from .eager import operation
 from .elementwise import abs as absolute
-from .elementwise import builder_of, lift, materialize, minimum, to_float, where
+from .elementwise import materialize, minimum, to_float, where
 from .reductions import max as maximum_along
 from .sizes import Shape, fixed, show
 from .values import Traced, TracedScaled
@@ -22,6 +22,17 @@ def scaled_value(
     builder: Builder, ssa: str, shape: Shape, format: Format, axis: int = -1, grouped: bool = False
 ) -> TracedScaled:
     return TracedScaled(builder, ssa, ScaledType(shape, format.mlir(axis), grouped), format, axis)
+
+
+def float_dtype(dtype: Any, what: str) -> dtypes.DType:
+    """float32, bfloat16 or float16. Raises CompileError."""
+    try:
+        result = dtypes.as_dtype(dtype)
+    except TypeError as error:
+        raise CompileError(f"{what}: {error}") from None
+    if not result.is_float:
+        raise CompileError(f"{what}: expected float32, bfloat16 or float16, but got {result.name}")
+    return result
 
 
 def check_format(format: Any) -> Format:
@@ -105,6 +116,8 @@ def quantize(x: Any, format: Format, axis: int = -1, seed: Any = None) -> Any:
     if axis not in (-1, 0, 1):
         raise CompileError(f"quantize: expected axis -1 or 0, but got {axis}")
     axis = -1 if axis == 1 or format.block[0] > 1 else axis
+    if axis == 0 and format.scale == "e4m3":
+        raise CompileError(f"quantize to {format.name}: E4M3 scales go with blocks along rows; quantize the transpose instead")
     if not isinstance(x, Traced) and isinstance(seed, int):
         seed = np.asarray(seed, np.int64)  # a run-time argument: another seed is not another program
     if not isinstance(x, Traced) and len(getattr(x, "shape", ())) == 3:
@@ -120,7 +133,7 @@ def _quantize_stack(x: Any, format: Format, axis: int, seed: Any) -> arrays.Scal
         raise CompileError(f"quantize to {format.name}: expected N to be a multiple of {height} in a stack, but got {rows}")
     flat = _quantize(x.reshape(count * rows, cols), format, axis, seed)
     return arrays.ScaledTensor(
-        flat.payload.reshape(count, rows, -1), flat.scales.reshape(count, -1, flat.scales.shape[1]), format, (count, rows, cols),
+        flat.payload.reshape(count, rows, flat.payload.shape[1]), flat.scales.reshape(count, -(-rows // height), flat.scales.shape[1]), format, (count, rows, cols),
         axis, flat.tensor_scale,
     )  # fmt: skip
 
@@ -134,8 +147,10 @@ def dequantize(t: Any, dtype: Any = dtypes.float32) -> Any:
     """
     t = as_scaled(t, "dequantize")
     if t.grouped:
-        raise CompileError("dequantize: a grouped transpose is read by products only")
-    result = TensorType(t.shape, dtypes.as_dtype(dtype))
+        raise CompileError("dequantize: nothing here reads a grouped transpose")
+    if len(t.shape) != 2:
+        raise CompileError(f"dequantize: expected rank 2, but got {show(t.shape)}; take one matrix of the stack at a time")
+    result = TensorType(t.shape, float_dtype(dtype, "dequantize"))
     return Traced(t.builder, t.builder.op(f"mx.dequantize {t.ssa} : ", t.type, " -> ", result), result)
 
 
@@ -151,6 +166,8 @@ def requantize(t: Any, format: Format) -> Any:
     """
     t = as_scaled(t, "requantize")
     check_format(format)
+    if len(t.shape) != 2:
+        raise CompileError(f"requantize: expected rank 2, but got {show(t.shape)}; take one matrix of the stack at a time")
     if t.axis != -1 or t.format.block[0] != 1 or format.block[0] != 1 or "e4m3" in (t.format.scale, format.scale):
         raise CompileError(
             f"requantize: expected blocks along rows and E8M0 scales, but got {t.format.name} (axis {t.axis}) to {format.name}; "
@@ -172,6 +189,3 @@ def reencoding_losses(t: arrays.ScaledTensor, format: Format) -> int:
     same = (before == after) | (np.isnan(before) & np.isnan(after))
     width = format.block[1]
     return int((~same.reshape(same.shape[0], -1, width).all(axis=2)).sum())
-
-
-__all__ = ["builder_of", "dequantize", "lift", "quantize", "reencoding_losses", "requantize"]

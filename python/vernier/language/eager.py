@@ -26,5 +26,4 @@ def operation(function: F) -> F:
 
         return jit(function)
 
-    call.traced = function  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]

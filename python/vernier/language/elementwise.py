@@ -1,7 +1,7 @@
 """Elementwise operations and the broadcasting between matrices, row and column vectors and scalars.
 
 Arithmetic computes in float32 whatever the inputs are, and gives float32: a chain of operations on bfloat16 rounds
-once, where the program casts or quantises. Integers stay integers among themselves.
+once, where the program casts or quantises. int32 stays int32 among itself; other integers are cast first.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
 from ..dtypes import DType
 from ..errors import CompileError
 from .builder import Builder, TensorType
 from .eager import operation
-from .sizes import Size, fixed, join, show
+from .sizes import Size, join, show
 from .values import Traced, TracedScaled
 
 
@@ -32,10 +34,14 @@ def lift(builder: Builder, value: Any, like: DType | None = None) -> Traced:
         return value
     if isinstance(value, TracedScaled):
         raise CompileError("arithmetic needs numbers; dequantize a scaled tensor first")
+    if isinstance(value, np.generic):  # a NumPy scalar in the function's text is a constant
+        value = value.item()
     if isinstance(value, (bool, int, float)):
         if isinstance(value, bool):
             dtype = dtypes.bool_
         elif isinstance(value, int) and like is dtypes.int32:
+            if not -(2**31) <= value < 2**31:
+                raise CompileError(f"expected an int32 constant, but got {value}")
             dtype = dtypes.int32
         else:
             dtype = dtypes.float32
@@ -98,7 +104,7 @@ def materialize(x: Traced) -> Traced:
 
 
 def align(values: list[Traced], what: str) -> list[Traced]:
-    """Brings values to one shape by NumPy's rules, with as little repetition as possible."""
+    """Brings values to one shape: scalars and vectors repeat along matrices by NumPy's rules, matrices must agree."""
     rank = max(v.ndim for v in values)
     if rank > 2 and any(v.ndim not in (0, rank) for v in values):
         raise CompileError(f"{what}: expected operands of rank 2 at most, but got {', '.join(show(v.shape) for v in values)}")
@@ -161,6 +167,9 @@ def numbers(what: str, *values: Any) -> list[Traced]:
     """Operands aligned and of one type: int32 when all are, else float32."""
     builder = builder_of(values)
     arrays = [v for v in values if isinstance(v, Traced)]
+    for v in arrays:
+        if v.dtype in (dtypes.int64, dtypes.uint8):
+            raise CompileError(f"{what}: arithmetic on {v.dtype.name} is not defined; cast it to int32 or float32 first")
     integers = all(v.dtype is dtypes.int32 for v in arrays) and all(not isinstance(v, float) for v in values)
     like = dtypes.int32 if integers else None
     lifted = [lift(builder, v, like) for v in values]
@@ -305,7 +314,7 @@ def power(x: Any, exponent: Any) -> Any:
         for _ in range(exponent - 1):
             result = multiply(result, x)
         return result
-    if exponent == 0.5:
+    if isinstance(exponent, float) and exponent == 0.5:
         return sqrt(x)
     a, b = numbers("power", x, exponent)
     return emit("math.powf", [to_float(a), to_float(b)])
@@ -362,6 +371,6 @@ def _install() -> None:
 _install()
 
 __all__ = [
-    "abs", "add", "cast", "divide", "exp", "fixed", "gelu", "log", "maximum", "minimum", "multiply", "negative", "power",
+    "abs", "add", "cast", "divide", "exp", "gelu", "log", "maximum", "minimum", "multiply", "negative", "power",
     "relu", "rsqrt", "sigmoid", "silu", "sqrt", "subtract", "tanh", "where",
 ]  # fmt: skip

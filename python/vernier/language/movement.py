@@ -11,14 +11,17 @@ from ..formats import FP8
 from .builder import ScaledType, TensorType
 from .conversions import matrix, scaled_value
 from .eager import operation
-from .elementwise import align, multiply, to_float
+from .elementwise import multiply, to_float
+from .reductions import max
 from .sizes import Dim, fixed, join, join_shapes, show
 from .values import Traced, TracedScaled
 
 
-def index_vector(value: Any, what: str) -> Traced:
+def index_vector(value: Any, what: str, rank: int = 1) -> Traced:
     if not isinstance(value, Traced) or value.dtype is not dtypes.int32:
         raise CompileError(f"{what}: expected an int32 array, but got {value!r}")
+    if value.ndim != rank:
+        raise CompileError(f"{what}: expected rank {rank}, but got shape {show(value.shape)}")
     return value
 
 
@@ -51,7 +54,7 @@ def transpose(x: Any, offsets: Any = None) -> Any:
     if x.format.scale == "e4m3":
         raise CompileError("transpose: a format with E4M3 scales cannot be re-blocked; dequantize it first")
     if x.grouped:
-        raise CompileError("transpose: a grouped transpose is read by products only")
+        raise CompileError("transpose: nothing here reads a grouped transpose")
     if offsets is not None and not reblocks:
         raise CompileError("transpose: offsets need blocks along rows")
     grouped = offsets is not None
@@ -75,11 +78,12 @@ def permute(x: Any, index: Any, pad_to: int = 1) -> Any:
         pad_to: the result has P rounded up to a multiple of this many rows; those past the index are zeros.
 
     Raises:
-        CompileError: wrong shapes or types. LaunchError: an index outside [-1, M).
+        CompileError: wrong shapes or types. LaunchError: an index argument outside [-1, M); a computed one
+            that is outside gives zeros.
     """
     index = index_vector(index, "permute: index")
-    if index.ndim != 1 or pad_to < 1:
-        raise CompileError(f"permute: expected index [P] and pad_to >= 1, but got {show(index.shape)} and {pad_to}")
+    if not isinstance(pad_to, int) or not 1 <= pad_to < 1 << 31:
+        raise CompileError(f"permute: expected a whole pad_to of at least 1, but got {pad_to!r}")
     rows: Any = index.shape[0]
     if pad_to > 1:
         known = fixed(rows)
@@ -114,7 +118,7 @@ def unpermute(y: Any, index: Any, weights: Any = None) -> Any:
         CompileError: wrong shapes or types. LaunchError: an index outside [-1, P).
     """
     y = matrix(y, "unpermute")
-    index = index_vector(index, "unpermute: index")
+    index = index_vector(index, "unpermute: index", 2)
     if index.layout == "rows":  # one copy of each row: a gather
         gathered = to_float(permute(y, Traced(index.builder, index.ssa, index.type)))
         return gathered if weights is None else multiply(gathered, weights)
@@ -136,8 +140,14 @@ def unpermute(y: Any, index: Any, weights: Any = None) -> Any:
 
 def slice_columns(x: Traced, start: int, stop: int) -> Traced:
     x = matrix(x, "slice")
+    if stop <= start:
+        raise CompileError(f"slice: expected at least one column, but got {start}:{stop}")
     result = TensorType((x.shape[0], stop - start), x.dtype)
-    return Traced(x.builder, x.builder.op(f"mx.slice {x.ssa} at {start} : ", x.type, " -> ", result), result)
+    part = Traced(x.builder, x.builder.op(f"mx.slice {x.ssa} at {start} : ", x.type, " -> ", result), result)
+    if stop - start == 1 and x.dtype.is_float:
+        # One column is a column vector, which broadcasts; the maximum of one number is that number.
+        return max(part, axis=1, keepdims=True)
+    return part
 
 
 @operation
@@ -151,7 +161,7 @@ def split(x: Any, sections: int, axis: int = 1) -> Any:
     width = fixed(x.shape[1])
     if axis not in (1, -1):
         raise CompileError(f"split: expected axis 1, but got {axis}; rows are a run-time size")
-    if width is None or sections < 1 or width % sections:
+    if width is None or not isinstance(sections, int) or sections < 1 or width % sections:
         raise CompileError(f"split: expected a number of columns that {sections} divides, but got {show(x.shape)}")
     part = width // sections
     return tuple(slice_columns(x, i * part, (i + 1) * part) for i in range(sections))
@@ -167,6 +177,8 @@ def concat(arrays: Sequence[Any], axis: int = 1) -> Any:
     if axis not in (1, -1):
         raise CompileError(f"concat: expected axis 1, but got {axis}")
     values = [matrix(x, "concat") for x in arrays]
+    if not values:
+        raise CompileError("concat: expected at least one array")
     if len({v.dtype for v in values}) > 1:
         values = [to_float(v) for v in values]
     rows = values[0].shape[0]
@@ -184,6 +196,3 @@ def concat(arrays: Sequence[Any], axis: int = 1) -> Any:
     for i, v in enumerate(values):
         parts += [", " if i else "", v.type]
     return Traced(values[0].builder, values[0].builder.op(*parts, " -> ", result), result)
-
-
-__all__ = ["align", "concat", "permute", "slice_columns", "split", "transpose", "unpermute"]

@@ -7,6 +7,7 @@ from typing import Any
 from .. import dtypes
 from ..errors import CompileError
 from .builder import TensorType
+from .conversions import float_dtype
 from .eager import operation
 from .elementwise import materialize
 from .movement import index_vector
@@ -17,6 +18,16 @@ from .values import Traced, TracedScaled
 def _operands(what: str, a: Any, b: Any, right_rank: int) -> tuple[Any, Any]:
     a, b = (materialize(v) if isinstance(v, Traced) else v for v in (a, b))
     for value, rank in ((a, 2), (b, right_rank)):
+        if isinstance(value, TracedScaled) and (value.grouped or value.format.scale == "e4m3"):
+            raise CompileError(f"{what}: expected E8M0 scales and no groups of rows, but got {value!r}")
+        if isinstance(value, Traced) and not value.dtype.is_float:
+            raise CompileError(f"{what}: expected float32, bfloat16 or float16, but got {value!r}")
+        if isinstance(value, TracedScaled) and value.format.packed and value.axis == -1 and what != "grouped_wgrad":
+            known = fixed(value.shape[-1])
+            if known is not None and known % 128:
+                raise CompileError(
+                    f"{what}: a 4-bit operand is read as FP8: expected K to be a multiple of 128, but got {known}"
+                )
         if not isinstance(value, (Traced, TracedScaled)) or len(value.shape) != rank:
             raise CompileError(f"{what}: expected operands of rank 2 and {right_rank}, but got {a!r} and {b!r}")
     if isinstance(a, TracedScaled) != isinstance(b, TracedScaled):
@@ -48,7 +59,7 @@ def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = N
     """
     a, b = _operands("matmul", a, b, 2)
     join(a.shape[1], b.shape[1], "matmul: K of a and b")
-    dtype = dtypes.float32 if accumulate is not None else dtypes.as_dtype(out_dtype)
+    dtype = dtypes.float32 if accumulate is not None else float_dtype(out_dtype, "matmul")
     shape = (a.shape[0], b.shape[0])
     extra = _accumulate("matmul", accumulate, shape)
     result = TensorType(shape, dtype)
@@ -73,7 +84,7 @@ def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat1
     a, b = _operands("grouped_matmul", a, b, 3)
     join(a.shape[1], b.shape[2], "grouped_matmul: K of a and b")
     offsets = index_vector(offsets, "grouped_matmul: offsets")
-    result = TensorType((a.shape[0], b.shape[1]), dtypes.as_dtype(out_dtype))
+    result = TensorType((a.shape[0], b.shape[1]), float_dtype(out_dtype, "grouped_matmul"))
     ssa = a.builder.op(
         f"mx.grouped_matmul {a.ssa}, {b.ssa} offsets {offsets.ssa} : ", a.type, ", ", b.type, ", ", offsets.type, " -> ", result
     )
@@ -112,6 +123,8 @@ def _grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any, experts: int 
         if known is None:
             raise CompileError("grouped_wgrad: give experts=E, the number of groups")
         experts = known - 1
+    if experts < 1:
+        raise CompileError(f"grouped_wgrad: expected at least one expert, but got {experts}")
     join(offsets.shape[0], experts + 1, "grouped_wgrad: offsets for the experts")
     shape = (experts, dy.shape[1], x.shape[1])
     if any(fixed(s) is None for s in shape):

@@ -21,6 +21,12 @@ def _reduce(kind: str, x: Traced, axis: int) -> Traced:
 
 def _along(kind: str, x: Any, axis: int | None, keepdims: bool) -> Traced:
     x = to_float(lift(builder_of([x]), x))
+    if axis is None and keepdims:
+        raise CompileError(f"{kind}: keepdims needs an axis")
+    if axis is not None and (not isinstance(axis, int) or not -x.ndim <= axis < x.ndim):
+        raise CompileError(f"{kind}: axis {axis} is outside the shape {show(x.shape)}")
+    if keepdims and x.ndim == 1:
+        raise CompileError(f"{kind}: keepdims needs a matrix, but got {show(x.shape)}")
     if x.layout != "full":  # [M, 1] or [1, N]: the vector itself, or its sum
         along = 0 if x.layout == "rows" else 1
         if axis is not None and axis % 2 != along:
@@ -35,8 +41,6 @@ def _along(kind: str, x: Any, axis: int | None, keepdims: bool) -> Traced:
         while x.ndim:
             x = _reduce(kind, x, x.ndim - 1)
         return x
-    if not -x.ndim <= axis < x.ndim:
-        raise CompileError(f"{kind}: axis {axis} is outside the shape {show(x.shape)}")
     axis %= x.ndim
     result = _reduce(kind, x, axis)
     if keepdims and x.ndim == 2:

@@ -1,8 +1,9 @@
-// RUN: vernier-opt %s --canonicalize | FileCheck %s
+// RUN: vernier-opt %s --mx-fold-exact | FileCheck %s
 
 #fp8 = #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>
 #fp8_block = #mx.format<f8E4M3FN, 128x128, f8E8M0FNU, ceil>
 #mxfp4 = #mx.format<f4E2M1FN, 1x32, f8E8M0FNU, floor>
+#mxfp4_even = #mx.format<f4E2M1FN, 1x32, f8E8M0FNU, even>
 #mxfp8 = #mx.format<f8E4M3FN, 1x32, f8E8M0FNU, floor>
 
 // CHECK-LABEL: func.func @exact_pair
@@ -43,6 +44,16 @@ func.func @pair_under_ceil(%x: tensor<?x128xf32>) -> !mx.scaled<?x128, #fp8> {
   %d = mx.dequantize %q : !mx.scaled<?x128, #fp8> -> tensor<?x128xf32>
   %r = mx.quantize %d : tensor<?x128xf32> -> !mx.scaled<?x128, #fp8>
   return %r : !mx.scaled<?x128, #fp8>
+}
+
+// Near FP32's end, `even` rounds an amax up to what FP32 does not hold.
+// CHECK-LABEL: func.func @pair_under_even
+func.func @pair_under_even(%x: tensor<?x64xf32>) -> !mx.scaled<?x64, #mxfp4_even> {
+  // CHECK-COUNT-2: mx.quantize
+  %q = mx.quantize %x : tensor<?x64xf32> -> !mx.scaled<?x64, #mxfp4_even>
+  %d = mx.dequantize %q : !mx.scaled<?x64, #mxfp4_even> -> tensor<?x64xf32>
+  %r = mx.quantize %d : tensor<?x64xf32> -> !mx.scaled<?x64, #mxfp4_even>
+  return %r : !mx.scaled<?x64, #mxfp4_even>
 }
 
 // CHECK-LABEL: func.func @double_transpose

@@ -23,7 +23,7 @@ func.func @twice(%x: tensor<?x256xf32>) -> tensor<?x256xf32> {
 // -----
 
 func.func @grouped_read(%t: !mx.scaled<256x?, #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>, grouped>) -> tensor<256x?xf32> {
-  // expected-error@+1 {{no kernel can hold this operation: a grouped transpose is read by products only}}
+  // expected-error@+1 {{no kernel can hold this operation: nothing here reads a grouped transpose}}
   %d = mx.dequantize %t : !mx.scaled<256x?, #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>, grouped> -> tensor<256x?xf32>
   return %d : tensor<256x?xf32>
 }

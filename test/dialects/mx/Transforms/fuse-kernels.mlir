@@ -92,7 +92,7 @@ func.func @split_and_join(%x: tensor<?x256xf32>) -> !mx.scaled<?x256, #fp8> {
 func.func @meet_inside_a_block(%x: tensor<?x64xf32>) -> !mx.scaled<?x128, #fp8> {
   // CHECK: mx.kernel @meet_inside_a_block_0
   // CHECK: mx.kernel @meet_inside_a_block_1
-  // CHECK-SAME: a concatenation meets inside a block: column 64 is no multiple of 128
+  // CHECK-SAME: a slice or concatenation meets inside a block: column 64 is no multiple of 128
   %n = arith.negf %x : tensor<?x64xf32>
   %c = mx.concat %x, %n : tensor<?x64xf32>, tensor<?x64xf32> -> tensor<?x128xf32>
   %q = mx.quantize %c : tensor<?x128xf32> -> !mx.scaled<?x128, #fp8>
