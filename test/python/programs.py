@@ -160,24 +160,31 @@ def run(program: list[Step], backend: Any, x: Any, gain: Any, weight: Any, index
             case 6:
                 items.append(Item("column", backend.row_max(a.value)[:, None]))
             case 7:
-                if a.width % 256 == 0:
+                if k % 2 and a.width % 64 == 0:
                     for half in backend.split(a.value):
                         items.append(Item("matrix", half, a.width // 2))
+                elif a.width >= 40:
+                    start = (0, 8, 16, 33)[j % 4]
+                    stop = min(a.width, start + (32, 96, 128)[k % 3])
+                    if stop - start > 1:
+                        items.append(Item("matrix", a.value[:, start:stop], stop - start))
             case 8:
                 b = pick("matrix", j)
                 if a.width + b.width <= 1024:
                     items.append(Item("matrix", backend.concat(a.value, b.value), a.width + b.width))
             case 9:
-                t = backend.quantize(a.value, FORMATS[k % len(FORMATS)], -1)
-                items.append(Item("scaled", t, a.width))
-                if j % 2:
-                    items.append(Item("matrix", backend.dequantize(t), a.width))
+                format = FORMATS[k % len(FORMATS)]
+                if a.width % format.block[1] == 0:
+                    t = backend.quantize(a.value, format, -1)
+                    items.append(Item("scaled", t, a.width))
+                    if j % 2:
+                        items.append(Item("matrix", backend.dequantize(t), a.width))
             case 10:
                 if any(it.kind == "scaled" for it in items):
                     t = pick("scaled", i)
                     if j % 3 == 0:
                         results.append(backend.turn(t.value))
-                    elif j % 3 == 1:
+                    elif j % 3 == 1 and t.width % FORMATS[k % len(FORMATS)].block[1] == 0:
                         items.append(Item("scaled", backend.requantize(t.value, FORMATS[k % len(FORMATS)]), t.width))
                     else:
                         results.append(backend.permute(t.value, index))
@@ -185,7 +192,9 @@ def run(program: list[Step], backend: Any, x: Any, gain: Any, weight: Any, index
                 if j % 3 == 0:
                     results.append(backend.turn(a.value))
                 elif j % 3 == 1:
-                    results.append(backend.turn(backend.quantize(a.value, FORMATS[k % len(FORMATS)], 0)))
+                    format = FORMATS[k % len(FORMATS)]
+                    if not (format.packed and a.width % 2):
+                        results.append(backend.turn(backend.quantize(a.value, format, 0)))
                 else:
                     results.append(backend.permute(a.value, index))
     # Whatever nothing used is a result.

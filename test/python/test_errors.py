@@ -190,3 +190,84 @@ def test_any_array_with_dlpack():
     result = vn.add(Foreign(X), 1.0)
     assert isinstance(result, Foreign)
     np.testing.assert_array_equal(result.array, X + 1)
+
+
+def test_layouts_of_results():
+    w = draw("normal", (5,), 1)
+    assert vn.jit(lambda w: w[:, None])(w).shape == (5, 1) and vn.jit(lambda w: w[None, :])(w).shape == (1, 5)
+    column = w[:, None].copy()
+    assert vn.jit(lambda c: c.T)(column).shape == (1, 5) and vn.sum(column, axis=1).shape == (5,)
+    refused(vn.CompileError, "axis 5 is outside the shape", vn.max, column, axis=5)
+
+
+def test_formats_are_checked_when_they_are_made():
+    refused(ValueError, "powers of two up to 128, and not 1x1, but got 1x48", vn.MXFP4.replace, block=(1, 48))
+    refused(ValueError, "expected element to be one of e4m3, e2m1, but got 'e5m2'", vn.MXFP4.replace, element="e5m2")
+    refused(ValueError, "E4M3 scales go with blocks along rows", vn.NVFP4.replace, block=(16, 16))
+    refused(vn.CompileError, "E4M3 scales go with blocks along rows; quantize the transpose", vn.quantize, X, vn.NVFP4, axis=0)
+
+
+def test_codes_are_no_numbers():
+    codes = torch.tensor([[1.0, 2.0]]).to(torch.float8_e4m3fn)
+    refused(vn.CompileError, "wrap codes in a ScaledTensor", vn.cast, codes, vn.float32)
+    refused(vn.CompileError, "wrap codes in a ScaledTensor", vn.cast, np.ones((2, 2), ml_dtypes.float8_e4m3fn), vn.float32)
+
+
+def test_more_unclear_input_gets_a_clear_line():
+    refused(vn.CompileError, "expected at least one column, but got 10:3|at least one column", vn.jit(lambda x: x[:, 10:3]), X)
+    refused(
+        vn.CompileError,
+        "expected float32, bfloat16 or float16",
+        vn.matmul,
+        np.ones((2, 8), np.int32),
+        np.ones((2, 8), np.int32),
+    )
+    refused(vn.CompileError, "expected float32, bfloat16 or float16, but got int32", vn.dequantize, T, vn.int32)
+    refused(vn.CompileError, r"expected rank 1, but got shape \[\?, 3\]", vn.transpose, T, np.zeros((1, 3), np.int32))
+    refused(vn.CompileError, "expected E8M0 scales and no groups", vn.matmul, vn.quantize(X, vn.NVFP4), T)
+    refused(
+        vn.CompileError,
+        "expected K to be a multiple of 128, but got 32",
+        vn.matmul,
+        vn.quantize(X[:, :32].copy(), vn.MXFP4),
+        vn.quantize(X[:, :32].copy(), vn.MXFP8),
+    )
+    refused(vn.CompileError, "arithmetic on int64 is not defined", vn.add, np.ones(3, np.int64), 1)
+    refused(vn.CompileError, "expected an int32 constant", vn.add, np.ones(3, np.int32), 2**40)
+    refused(vn.CompileError, "concat: expected at least one array", vn.jit(lambda x: vn.concat([])), X)
+    refused(
+        vn.LaunchError,
+        "expected at least two offsets",
+        vn.grouped_matmul,
+        X,
+        np.zeros((0, 8, 256), np.float32),
+        np.zeros(1, np.int32),
+    )
+    assert vn.jit(lambda größe: größe * np.float32(2))(X).shape == X.shape
+    assert np.allclose(vn.power(np.abs(X), 2.5), np.abs(X) ** 2.5, rtol=1e-5)
+
+
+def test_rows_outside_groups_are_zeros_and_grouped_results_are_results_only():
+    t = vn.quantize(draw("normal", (300, 128), 1), vn.MXFP4)
+    offsets = np.array([10, 150, 200], np.int32)
+
+    @vn.jit
+    def f(x, offsets):
+        q = vn.quantize(x, vn.FP8)
+        return q, vn.transpose(q, offsets)
+
+    x = draw("normal", (300, 128), 2)
+    q, turned = f(x, offsets)
+    assert_same(q, ref.quantize(x, vn.FP8))
+    assert_same(turned, ref.transpose(ref.quantize(x, vn.FP8), offsets))
+    assert_same(vn.transpose(t, offsets), ref.transpose(ref.quantize(draw("normal", (300, 128), 1), vn.MXFP4), offsets))
+    refused(vn.CompileError, "nothing here reads a grouped transpose", vn.matmul, turned, turned)
+
+
+def test_computed_offsets_and_indices_stay_inside():
+    x, w = draw("normal", (5, 64), 1), draw("normal", (3, 32, 64), 2)
+    o = np.array([0, 1, 2, 5], np.int32)
+    far = vn.jit(lambda a, b, o: vn.grouped_matmul(a, b, o + 100000000))(x, w, o)
+    assert (np.asarray(far).astype(np.float32) == 0).all()
+    assert vn.jit(lambda x, o: vn.grouped_wgrad(x, x, o - 100000000, experts=3))(x, o).shape == (3, 64, 64)
+    assert (vn.jit(lambda x, i: vn.permute(x, i + 5, 4))(x, np.array([0, 1], np.int32)) == 0).all()

@@ -21,10 +21,13 @@ def assert_equal(actual, expected, what):
         np.testing.assert_array_equal(actual, expected, err_msg=what)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(program=st.lists(STEP, min_size=1, max_size=10), rows=st.sampled_from((1, 5, 128, 150)))
-def test_random_programs_agree_with_the_reference(program, rows):
-    width = 256
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    program=st.lists(STEP, min_size=1, max_size=14),
+    rows=st.sampled_from((1, 2, 5, 128, 150)),
+    width=st.sampled_from((256, 384, 96)),
+)
+def test_random_programs_agree_with_the_reference(program, rows, width):
     x, gain = draw("outliers", (rows, width), 1), draw("normal", (width,), 2)
     weight = draw("normal", (rows,), 3)
     index = np.random.default_rng(4).integers(-1, rows, 37).astype(np.int32)
@@ -127,6 +130,71 @@ def test_any_number_of_columns_for_plain_operations(columns):
     for a, e in zip(got, (y, y.T, y.sum(axis=1), y.max(axis=0), (y > 1).astype(np.float32), y > 1), strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
     assert got[5].dtype == np.bool_
+
+
+def test_slices_that_cut_blocks():
+    x = draw("normal", (30, 256), 1)
+    for format, start, stop in (
+        (vn.MXFP4, 16, 48),
+        (vn.MXFP4, 1, 33),
+        (vn.FP8, 64, 192),
+        (vn.MXFP8, 0, 16),
+        (vn.FP8_BLOCK, 100, 256),
+    ):
+        t = vn.quantize(x, format)
+        expected = np.asarray(t.dequantize())[:, start:stop]
+        np.testing.assert_array_equal(vn.jit(lambda t, a=start, b=stop: vn.dequantize(t)[:, a:b])(t), expected)
+        inside = vn.jit(lambda x, f=format, a=start, b=stop: vn.dequantize(vn.quantize(x, f))[:, a:b])
+        np.testing.assert_array_equal(inside(x), expected)
+    np.testing.assert_array_equal(vn.jit(lambda x: x * x[:, 3:4])(x), x * x[:, 3:4])
+
+
+def test_different_run_time_columns():
+    x, w, v = draw("normal", (127, 256), 1), draw("normal", (40, 256), 2), draw("normal", (90, 256), 3)
+    two, three = vn.jit(lambda x, w, v: (vn.matmul(x, w, vn.float32) * 2.0, vn.matmul(x, v, vn.float32) * 3.0))(x, w, v)
+    np.testing.assert_allclose(two, x @ w.T * 2, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(three, x @ v.T * 3, rtol=1e-3, atol=1e-3)
+    high, other = vn.jit(lambda x, y: (x.T.max(axis=1), y.T.max(axis=1)))(x, draw("normal", (300, 256), 4))
+    np.testing.assert_array_equal(high, x.max(axis=0))
+    np.testing.assert_array_equal(other, draw("normal", (300, 256), 4).max(axis=0))
+    u, a, b = draw("normal", (127,), 1), draw("normal", (300,), 2), draw("normal", (127,), 3)
+    left, right = vn.jit(lambda u, a, b: (u[:, None] * a[None, :], u[:, None] * b[None, :]))(u, a, b)
+    np.testing.assert_array_equal(left, u[:, None] * a)
+    np.testing.assert_array_equal(right, u[:, None] * b)
+
+
+def test_column_reductions_of_blocks_that_span_rows():
+    x = draw("normal", (200, 128), 1)
+    for format, axis in ((vn.FP8, 0), (vn.MXFP8, 0), (vn.FP8_BLOCK, -1)):
+        got = vn.jit(lambda x, f=format, a=axis: vn.dequantize(vn.quantize(x, f, a)).max(axis=0))(x)
+        np.testing.assert_array_equal(got, np.asarray(vn.quantize(x, format, axis).dequantize()).max(axis=0))
+
+
+def test_integers_and_booleans_that_cancel():
+    k, m = np.arange(40, dtype=np.int32).reshape(5, 8), np.eye(5, 8, dtype=bool)
+    difference, same, none = vn.jit(lambda a, b, m: ((a - b) - a, a == a, m ^ m))(k, k, m)
+    np.testing.assert_array_equal(difference, -k)
+    assert same.all() and not none.any()
+    assert vn.jit(lambda i: i - i)(np.int32(7)) == 0
+
+
+def test_scalars_beside_no_rows():
+    empty = np.zeros((0, 128), np.float32)
+    assert vn.jit(lambda x, s: (x + 1.0, s * 2.0))(empty, np.float32(3))[1] == 6
+    assert vn.quantize(empty, vn.NVFP4).tensor_scale == 1
+
+
+def test_long_functions_compile_quickly():
+    import time
+
+    def f(x):
+        for i in range(60):
+            x = x * 1.01 + float(i)
+        return x
+
+    start = time.perf_counter()
+    vn.jit(f)(np.ones((3, 128), np.float32))
+    assert time.perf_counter() - start < 2
 
 
 def test_outer_products_vectors_and_scalars():

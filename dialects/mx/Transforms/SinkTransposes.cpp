@@ -81,7 +81,10 @@ struct SinkTransposes : vernier::mx::impl::SinkTransposesBase<SinkTransposes> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<QuantizeOfTranspose, ElementwiseOfTranspose>(&getContext());
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+    // Folding is another pass's business (see mx-fold-exact).
+    GreedyRewriteConfig config;
+    config.enableFolding(false).enableConstantCSE(false);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       signalPassFailure();
   }
 };
