@@ -30,7 +30,7 @@ public:
 
   /// Checks shapes, offsets and indices; says what is wrong in one line.
   Status check(const std::vector<ValueView> &arguments) const;
-  /// Logical shapes of the results, and shapes of their buffers, for a call that passed check().
+  /// Logical shapes of the results, for a call that passed check().
   std::vector<Shape> resultShapes(const std::vector<ValueView> &arguments) const;
   Shape bufferShape(int buffer, const std::vector<Shape> &arguments) const;
   /// Runs the kernels in order. Results must have the buffers that bufferShape() says.

@@ -58,7 +58,7 @@ def counted(command: tuple[str, ...], passed: str, failed: str) -> Outcome:
     good = re.findall(passed, output)
     bad = re.findall(failed, output)
     counts = (int(good[-1]) if good else 0, int(bad[-1]) if bad else 0)
-    return (counts[0], max(counts[1], 1)) if status else counts
+    return (counts[0], max(counts[1], 1)) if status or not counts[0] else counts
 
 
 def formatting(fix: bool) -> Outcome:

@@ -48,12 +48,12 @@ def train(model: ModelConfig, config: TrainConfig, folder: Path, resume: bool) -
                 file=sys.stderr,
                 flush=True,
             )
-        if step % CHECKPOINT_EVERY == 0:
-            trainer.save(checkpoint)
 
-    record = trainer.run(progress)
+    while trainer.step < config.steps:
+        trainer.run(progress, until=min(config.steps, trainer.step + CHECKPOINT_EVERY))
+        trainer.save(checkpoint)
     print(file=sys.stderr)
-    return record
+    return trainer.record
 
 
 def main() -> None:

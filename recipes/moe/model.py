@@ -138,6 +138,10 @@ class Transformer(nn.Module):
         balance = torch.stack([layer["moe"].balance for layer in self.layers]).mean()  # type: ignore[index]
         return entropy, balance
 
+    def expert_weights(self) -> list[nn.Parameter]:
+        """Weights of all experts, shared ones too: those whose gradients vernier computes."""
+        return [p for layer in self.layers for e in ("routed", "shared") for p in getattr(layer["moe"], e).parameters()]  # type: ignore[index]
+
     def expert_parameters(self) -> list[nn.Parameter]:
         """Parameters that differ between ranks."""
         return [p for layer in self.layers for p in layer["moe"].routed.parameters()]  # type: ignore[index]

@@ -23,7 +23,9 @@ def _worker(
     rank: int, ranks: int, port: int, timeout: float, function: Callable[..., Any], args: tuple[Any, ...], results: Any
 ) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+    threads = max(1, (os.cpu_count() or 1) // ranks)
+    os.environ["VERNIER_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
     dist.init_process_group("gloo", rank=rank, world_size=ranks, timeout=datetime.timedelta(seconds=timeout))
     try:
         results[rank] = function(*args)

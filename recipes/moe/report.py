@@ -42,13 +42,13 @@ def table(records: dict[str, Record], wire: dict[str, dict[str, int]]) -> str:
 
 def kernel_table(records: dict[str, Record]) -> str:
     """Milliseconds a step in each compiled function."""
-    names = sorted({n for r in records.values() for n in r.seconds_per_kernel})
+    names = sorted({n for r in records.values() for n in r.seconds_per_kernel_and_step})
     lines = [f"{'ms per step':30}" + "".join(f"{m:>10}" for m in records)]
     for name in names:
         cells = []
         for record in records.values():
-            seconds = record.seconds_per_kernel.get(name)
-            cells.append(f"{'-':>10}" if seconds is None else f"{seconds / max(1, len(record.losses)) * 1e3:>10.1f}")
+            seconds = record.seconds_per_kernel_and_step.get(name)
+            cells.append(f"{'-':>10}" if seconds is None else f"{seconds * 1e3:>10.1f}")
         lines.append(f"{name:30}" + "".join(cells))
     return "\n".join(lines)
 

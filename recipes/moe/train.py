@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -33,7 +34,7 @@ class Record:
     wire_bytes_per_step: dict[str, int] = dataclasses.field(default_factory=dict)
     tokens_per_second: float = 0.0
     seconds: float = 0.0
-    seconds_per_kernel: dict[str, float] = dataclasses.field(default_factory=dict)
+    seconds_per_kernel_and_step: dict[str, float] = dataclasses.field(default_factory=dict)
     peak_memory_bytes: int = 0
 
     @property
@@ -43,6 +44,21 @@ class Record:
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self) | {"final_loss": self.final_loss}, indent=1) + "\n")
+
+
+def _reset_peak_memory() -> None:
+    """Starts the process's high-water mark anew, where the system lets one."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """The largest resident set since then, in bytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Trainer:
@@ -60,6 +76,8 @@ class Trainer:
             lr=config.learning_rate, betas=(0.9, 0.95),
         )  # fmt: skip
         self.step = 0
+        self.seconds_per_kernel: dict[str, float] = {}
+        self.steps_run = 0  # by this process, for the rates it reports
         self.record = Record(config.mode, config.gate_up)
         self.train_text, self.held_out_text = standard_library_text()
 
@@ -103,12 +121,17 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         inputs, targets = batch(self.train_text, self.model.config.sequence, config.batch, (config.seed, self.step, self.rank))
+        # Weight gradients of experts accumulate in FP32 buffers of their own, whatever the format of the operands.
+        for parameter in self.model.expert_weights():
+            parameter.main_grad = torch.zeros_like(parameter)  # type: ignore[attr-defined]
         wire = self.model.exchange.wire
         before = dataclasses.asdict(wire)
         entropy, balance = self.model.loss(inputs, targets)
         self.record.saved_bytes_per_layer = self.model.saved.bytes // self.model.config.layers
         self.optimizer.zero_grad(set_to_none=True)
         (entropy + config.balance_loss * balance).backward()  # type: ignore[no-untyped-call]
+        for parameter in self.model.expert_weights():
+            parameter.grad, parameter.main_grad = parameter.main_grad, None  # type: ignore[attr-defined]
         self.record.wire_bytes_per_step = {k: v - before[k] for k, v in dataclasses.asdict(wire).items()}
         loss = entropy.detach()
         if self.ranks > 1:
@@ -136,6 +159,7 @@ class Trainer:
         end = self.config.steps if until is None else until
         start, first = time.perf_counter(), self.step
         kernels.seconds_per_kernel.clear()
+        _reset_peak_memory()
         evaluating = 0.0
         while self.step < end:
             loss = self.train_step()
@@ -146,18 +170,22 @@ class Trainer:
                 self.evaluate()
                 evaluating += time.perf_counter() - began
         seconds = time.perf_counter() - start - evaluating
-        tokens = (self.step - first) * self.config.batch * self.model.config.sequence * self.ranks
         self.record.seconds += seconds
-        self.record.tokens_per_second = tokens / seconds if seconds else 0.0
-        self.record.seconds_per_kernel = dict(kernels.seconds_per_kernel)
-        self.record.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.steps_run += self.step - first
+        tokens = self.steps_run * self.config.batch * self.model.config.sequence * self.ranks
+        self.record.tokens_per_second = tokens / self.record.seconds if self.record.seconds else 0.0
+        for name, spent in kernels.seconds_per_kernel.items():
+            self.seconds_per_kernel[name] = self.seconds_per_kernel.get(name, 0.0) + spent
+        self.record.seconds_per_kernel_and_step = {k: v / max(1, self.steps_run) for k, v in self.seconds_per_kernel.items()}
+        self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, _peak_memory())
         return self.record
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint whole or not at all."""
         state: dict[str, Any] = {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-            "losses": self.record.losses, "held_out": self.record.held_out, "config": dataclasses.asdict(self.config),
+            "losses": self.record.losses, "held_out": self.record.held_out,
+            "saved_bytes_per_layer": self.record.saved_bytes_per_layer, "config": dataclasses.asdict(self.config),
         }  # fmt: skip
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -172,3 +200,4 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.record.losses, self.record.held_out = state["losses"], state["held_out"]
+        self.record.saved_bytes_per_layer = state["saved_bytes_per_layer"]

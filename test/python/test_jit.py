@@ -149,8 +149,37 @@ def test_explain_counts_kernels_bytes_and_reasons():
     text = f.explain(X)
     assert "2 kernels" in text and "bytes:" in text and "floor" in text
     assert "a reduction over all rows must be finished before its result is used" in text
+    chain = vn.jit(lambda t: vn.requantize(vn.requantize(t, vn.MXFP8), vn.FP8)).explain(vn.quantize(X, vn.MXFP4))
+    assert "mx.requantize (exact)" in chain and "mx.requantize (exact within the lossless window)" in chain
     one = vn.jit(lambda x: vn.quantize(x, vn.FP8)).explain(X)
     assert "4.1 KB read, 1.0 KB written" in one
+
+
+def test_kernels_compile_in_less_than_half_a_second():
+    import statistics
+    import time
+
+    def swiglu(x, w):
+        gate, up = vn.split(x, 2)
+        h = vn.silu(gate) * up * w[:, None]
+        return vn.quantize(h, vn.FP8), vn.quantize(h, vn.MXFP4), vn.transpose(vn.quantize(h, vn.MXFP4))
+
+    def norm(x):
+        return vn.quantize(x * vn.rsqrt((x**2).mean(axis=1, keepdims=True) + 1e-6), vn.FP8_BLOCK)
+
+    specs = [
+        (swiglu, vn.ArraySpec((None, 512), vn.bfloat16), vn.ArraySpec((None,), vn.float32)),
+        (norm, vn.ArraySpec((None, 512), vn.float32)),
+        (lambda t: vn.requantize(t, vn.MXFP4), vn.ScaledSpec((None, 512), vn.FP8)),
+        (lambda t: vn.transpose(t), vn.ScaledSpec((None, 512), vn.MXFP4)),
+        (lambda a, b: vn.matmul(a, b), vn.ScaledSpec((None, 512), vn.FP8), vn.ScaledSpec((256, 512), vn.FP8_BLOCK)),
+    ]
+    times = []
+    for function, *arguments in specs:
+        start = time.perf_counter()
+        vn.compile(function, *arguments)
+        times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 0.5
 
 
 def test_import_needs_neither_torch_nor_cuda(tmp_path):

@@ -23,7 +23,7 @@ struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
         if (!type || !type.getFormat().isPacked())
           continue;
         if (type.getRank() != 2) {
-          op->emitOpError() << "expected a 4-bit operand of rank 2, but got " << type << "; requantize it to E4M3 first";
+          op->emitOpError() << "expected a 4-bit operand of rank 2, but got " << type << "; give the weights in E4M3";
           return WalkResult::interrupt();
         }
         builder.setInsertionPoint(op);
