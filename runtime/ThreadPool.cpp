@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <pthread.h>
 #include <sched.h>
 #include <thread>
@@ -88,18 +89,21 @@ int vernier::runtime::numThreads() {
 /// Threads do not survive fork, so a child starts a pool of its own; a lock that another thread of the parent held at
 /// that moment would never be released in it. Pools are never destroyed: their threads may still be waiting when the
 /// process ends.
-static std::mutex *poolMutex = new std::mutex;
+static std::mutex &poolMutex() {
+  static auto *mutex = new std::mutex;
+  return *mutex;
+}
 static Pool *currentPool = nullptr;
 
 static void afterForkInChild() {
-  poolMutex = new std::mutex;
+  new (&poolMutex()) std::mutex; // in the place of one that may be held for ever
   currentPool = nullptr;
 }
 
 static Pool &pool() {
   static const int registered = pthread_atfork(nullptr, nullptr, afterForkInChild);
   (void)registered;
-  std::lock_guard lock(*poolMutex);
+  std::lock_guard lock(poolMutex());
   if (!currentPool)
     currentPool = new Pool(numThreads() - 1);
   return *currentPool;
