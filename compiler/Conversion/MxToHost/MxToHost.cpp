@@ -54,10 +54,21 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
           kernel.emitError() << "no plan for this kernel: " << plan.reason;
           return signalPassFailure();
         }
-        lower(kernel, *plan.plan, sizes);
+        lower(kernel, tuned(kernel, *plan.plan), sizes);
       }
       function.erase();
     }
+  }
+
+  /// A transposed result is written in runs of one tile's rows: longer ones touch fewer pages at a time. The plan's tile
+  /// is what must be seen together; several of them may be.
+  static mx::KernelPlan tuned(mx::KernelOp kernel, mx::KernelPlan plan) {
+    constexpr int64_t longRun = 512;
+    bool turns =
+        llvm::any_of(mx::KernelOps::of(kernel).outputs, [](Value output) { return output.getDefiningOp<mx::TransposeOp>(); });
+    if (turns && !plan.groupOffsets)
+      plan.rowTile = std::max(plan.rowTile, longRun);
+    return plan;
   }
 
   func::FuncOp makeFunction(mx::KernelOp kernel, StringRef name, ArrayRef<mx::Size> wanted, bool counts) {

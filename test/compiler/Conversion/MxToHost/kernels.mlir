@@ -38,7 +38,7 @@ func.func @g(%x: tensor<?x70xf32>) -> tensor<?x70xf32> {
 // CHECK: arith.negf
 // CHECK: vector.maskedstore
 
-// Codes and scales are two buffers; a transposed result goes through a tile of 128 rows and 64 columns.
+// Codes and scales are two buffers; a transposed result goes through a tile of 512 rows (four blocks) and 64 columns.
 func.func @h(%t: !mx.scaled<?x128, #mxfp4>) -> !mx.scaled<128x?, #fp8> {
   %0 = mx.kernel @turn(%a = %t : !mx.scaled<?x128, #mxfp4>) -> !mx.scaled<128x?, #fp8> {
     %y = mx.transpose %a : !mx.scaled<?x128, #mxfp4> -> !mx.scaled<128x?, #fp8>
@@ -49,7 +49,7 @@ func.func @h(%t: !mx.scaled<?x128, #mxfp4>) -> !mx.scaled<128x?, #fp8> {
 
 // CHECK-LABEL: func.func @turn(
 // CHECK-SAME: memref<?x64xi8>, %{{.+}}: memref<?x4xi8>, %[[OUT:.+]]: memref<128x?xi8>, %[[SCALES:.+]]: memref<128x?xi8>
-// CHECK: memref.alloca() {{.*}} : memref<128x64xi8>
+// CHECK: memref.alloca() {{.*}} : memref<512x64xi8>
 // CHECK: vector.shuffle
 // CHECK: vector.store %{{.+}}, %[[OUT]]
 // CHECK: memref.store %{{.+}}, %[[SCALES]]
