@@ -18,13 +18,6 @@ Value vernier::host::countColumnTasks(TileEmitter &e, const KernelFrame &frame) 
   return e.divide(e.offsetBy(frame.sizes[1], e.lanesFor() - 1), e.lanesFor());
 }
 
-static Value combine(OpBuilder &b, Location loc, mx::ReduceKind kind, Value a, Value c) {
-  if (kind == mx::ReduceKind::Sum)
-    return arith::AddFOp::create(b, loc, a, c);
-  return kind == mx::ReduceKind::Max ? arith::MaximumFOp::create(b, loc, a, c).getResult()
-                                     : arith::MinimumFOp::create(b, loc, a, c).getResult();
-}
-
 void vernier::host::emitColumnKernel(TileEmitter &e, const KernelFrame &frame) {
   OpBuilder &b = e.lanes.builder();
   Location loc = e.lanes.location();
@@ -37,11 +30,8 @@ void vernier::host::emitColumnKernel(TileEmitter &e, const KernelFrame &frame) {
   auto walk = [&](std::optional<Chunk> chunk) {
     SmallVector<Value> initial;
     for (mx::ReduceOp reduce : reductions) {
-      double infinity = std::numeric_limits<double>::infinity();
       Value like = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-      initial.push_back(e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum   ? 0.0
-                                          : reduce.getKind() == mx::ReduceKind::Max ? -infinity
-                                                                                    : infinity));
+      initial.push_back(e.lanes.neutral(reduce.getKind(), like));
     }
     // In runs of rows, whose results are combined: a sum of many small numbers keeps them all.
     constexpr int64_t run = 4096;
@@ -59,13 +49,13 @@ void vernier::host::emitColumnKernel(TileEmitter &e, const KernelFrame &frame) {
         Row row{rows.getInductionVar(), {}};
         for (auto [i, reduce] : llvm::enumerate(reductions)) {
           Value v = chunk ? e.matrix(reduce.getInput(), row, *chunk, 0).data : e.perRow(reduce.getInput(), row);
-          next.push_back(combine(b, loc, reduce.getKind(), rows.getRegionIterArg(i), v));
+          next.push_back(e.lanes.combine(reduce.getKind(), rows.getRegionIterArg(i), v));
         }
         scf::YieldOp::create(b, loc, next);
       }
       SmallVector<Value> next;
       for (auto [i, reduce] : llvm::enumerate(reductions))
-        next.push_back(combine(b, loc, reduce.getKind(), runs.getRegionIterArg(i), rows.getResult(i)));
+        next.push_back(e.lanes.combine(reduce.getKind(), runs.getRegionIterArg(i), rows.getResult(i)));
       scf::YieldOp::create(b, loc, next);
     }
     for (auto [i, output] : llvm::enumerate(e.ops.outputs)) {

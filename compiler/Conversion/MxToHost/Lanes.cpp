@@ -3,6 +3,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
+using namespace vernier;
 using namespace vernier::host;
 
 Type Lanes::typeLike(Value like, Type element) {
@@ -81,4 +82,40 @@ Value Lanes::repeat(Value v, int64_t times) {
   for (int64_t i = 0, lanes = count(v); i < lanes; ++i)
     mask.append(times, i);
   return vector::ShuffleOp::create(b, loc, v, v, mask);
+}
+
+SmallVector<Value> Lanes::turnSquare(SmallVector<Value> rows) {
+  // Interleaving the first half of the rows with the second, again and again, turns the square.
+  int64_t side = rows.size();
+  SmallVector<int64_t> low, high;
+  for (int64_t k = 0; k < side / 2; ++k) {
+    low.append({k, side + k});
+    high.append({side / 2 + k, side + side / 2 + k});
+  }
+  for (int64_t step = 1; step < side; step *= 2) {
+    SmallVector<Value> next;
+    for (int64_t k = 0; k < side / 2; ++k) {
+      next.push_back(vector::ShuffleOp::create(b, loc, rows[k], rows[k + side / 2], low));
+      next.push_back(vector::ShuffleOp::create(b, loc, rows[k], rows[k + side / 2], high));
+    }
+    rows = std::move(next);
+  }
+  return rows;
+}
+
+Value Lanes::combine(mx::ReduceKind kind, Value a, Value c) {
+  switch (kind) {
+  case mx::ReduceKind::Sum:
+    return arith::AddFOp::create(b, loc, a, c);
+  case mx::ReduceKind::Max:
+    return arith::MaximumFOp::create(b, loc, a, c);
+  case mx::ReduceKind::Min:
+    return arith::MinimumFOp::create(b, loc, a, c);
+  }
+  llvm_unreachable("all kinds are listed");
+}
+
+Value Lanes::neutral(mx::ReduceKind kind, Value like) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  return f32(like, kind == mx::ReduceKind::Sum ? 0.0 : kind == mx::ReduceKind::Max ? -infinity : infinity);
 }

@@ -42,6 +42,13 @@ public:
   mlir::Value repeat(mlir::Value v, int64_t times);
   mlir::Value splat(mlir::Value scalar, int64_t lanes);
   int64_t count(mlir::Value v); ///< lanes; 1 for a scalar.
+  /// Rows of a square (16 of 16 lanes) to its columns.
+  llvm::SmallVector<mlir::Value> turnSquare(llvm::SmallVector<mlir::Value> rows);
+
+  // --- reductions ---
+  mlir::Value combine(mx::ReduceKind kind, mlir::Value a, mlir::Value c);
+  /// What changes nothing when combined: 0, -inf or +inf.
+  mlir::Value neutral(mx::ReduceKind kind, mlir::Value like);
 
   // --- formats (LanesFormats.cpp, LanesRecode.cpp) ---
   /// Element codes (i8) to FP32, exactly; NaN codes to NaN.

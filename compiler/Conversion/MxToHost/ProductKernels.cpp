@@ -157,19 +157,7 @@ void Product::loadRight(Value matrix, Value firstCol, Value cols, Value firstK, 
       SmallVector<Value> square;
       for (int64_t r = 0; r < kLanes; ++r)
         square.push_back(vector::LoadOp::create(b, loc, line, strip, ValueRange{e.index(r), k0}));
-      SmallVector<int64_t> low, high;
-      for (int64_t k = 0; k < kLanes / 2; ++k) {
-        low.append({k, kLanes + k});
-        high.append({kLanes / 2 + k, kLanes + kLanes / 2 + k});
-      }
-      for (int64_t step = 1; step < kLanes; step *= 2) {
-        SmallVector<Value> next;
-        for (int64_t k = 0; k < kLanes / 2; ++k) {
-          next.push_back(vector::ShuffleOp::create(b, loc, square[k], square[k + kLanes / 2], low));
-          next.push_back(vector::ShuffleOp::create(b, loc, square[k], square[k + kLanes / 2], high));
-        }
-        square = std::move(next);
-      }
+      square = e.lanes.turnSquare(std::move(square));
       for (int64_t c = 0; c < kLanes; ++c)
         vector::StoreOp::create(b, loc, square[c], rightPanel, ValueRange{e.offsetBy(k0, c), n0});
     });

@@ -85,13 +85,6 @@ public:
   }
 
 private:
-  Value neutral(mx::ReduceOp reduce, Value like) {
-    double infinity = std::numeric_limits<double>::infinity();
-    return e.lanes.f32(like, reduce.getKind() == mx::ReduceKind::Sum   ? 0.0
-                             : reduce.getKind() == mx::ReduceKind::Max ? -infinity
-                                                                       : infinity);
-  }
-
   void emitStage(size_t begin, size_t end) {
     int64_t width = e.lanesFor();
     auto type = VectorType::get({width}, b.getF32Type());
@@ -100,7 +93,8 @@ private:
       Value local = arith::SubIOp::create(b, loc, row.index, tileStart);
       for (size_t i = begin; i < end; ++i) {
         Value like = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-        vector::StoreOp::create(b, loc, neutral(e.plan.rowReductions[i], like), partial[i], ValueRange{local, zero});
+        vector::StoreOp::create(b, loc, e.lanes.neutral(mx::ReduceOp(e.plan.rowReductions[i]).getKind(), like), partial[i],
+                                ValueRange{local, zero});
       }
     });
     // Segments of equal width share a loop over columns.
@@ -120,9 +114,9 @@ private:
             mx::ReduceOp reduce = e.plan.rowReductions[i];
             Value v = e.matrix(segment.output, row, chunk, segment.begin).data;
             if (chunk.valid)
-              v = e.lanes.select(e.isPadding(chunk, v), neutral(reduce, v), v);
+              v = e.lanes.select(e.isPadding(chunk, v), e.lanes.neutral(reduce.getKind(), v), v);
             Value sofar = vector::LoadOp::create(b, loc, type, partial[i], ValueRange{local, zero});
-            vector::StoreOp::create(b, loc, combine(reduce, sofar, v), partial[i], ValueRange{local, zero});
+            vector::StoreOp::create(b, loc, e.lanes.combine(reduce.getKind(), sofar, v), partial[i], ValueRange{local, zero});
           }
         });
       });
@@ -132,7 +126,7 @@ private:
       for (size_t i = begin; i < end; ++i) {
         mx::ReduceOp reduce = e.plan.rowReductions[i];
         Value v = vector::LoadOp::create(b, loc, type, partial[i], ValueRange{local, zero});
-        Value total = e.lanes.foldAll(v, [&](Value a, Value c) { return combine(reduce, a, c); });
+        Value total = e.lanes.foldAll(v, [&](Value a, Value c) { return e.lanes.combine(reduce.getKind(), a, c); });
         memref::StoreOp::create(b, loc, total, values[i], local);
       }
     });
@@ -147,18 +141,6 @@ private:
       value = broadcast && !fromInput ? broadcast.getLike() : op->getOperand(0);
     }
     return value;
-  }
-
-  Value combine(mx::ReduceOp reduce, Value a, Value c) {
-    switch (reduce.getKind()) {
-    case mx::ReduceKind::Sum:
-      return arith::AddFOp::create(b, loc, a, c);
-    case mx::ReduceKind::Max:
-      return arith::MaximumFOp::create(b, loc, a, c);
-    case mx::ReduceKind::Min:
-      return arith::MinimumFOp::create(b, loc, a, c);
-    }
-    llvm_unreachable("all kinds are listed");
   }
 
   TileEmitter &e;

@@ -115,23 +115,10 @@ void TileEmitter::storeTurned(Store &item, const Chunk &chunk) {
       auto branch = scf::IfOp::create(b, loc, whole, /*withElseRegion=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(branch.thenBlock());
-      // A square of 16 x 16: interleaving the halves of the rows four times turns it.
       SmallVector<Value> square;
       for (int64_t r = 0; r < side; ++r)
         square.push_back(load(item.turned, {offsetBy(i, r), j}, side, {}));
-      SmallVector<int64_t> low, high;
-      for (int64_t k = 0; k < side / 2; ++k) {
-        low.append({k, side + k});
-        high.append({side / 2 + k, side + side / 2 + k});
-      }
-      for (int64_t step = 1; step < side; step *= 2) {
-        SmallVector<Value> next;
-        for (int64_t k = 0; k < side / 2; ++k) {
-          next.push_back(vector::ShuffleOp::create(b, loc, square[k], square[k + side / 2], low));
-          next.push_back(vector::ShuffleOp::create(b, loc, square[k], square[k + side / 2], high));
-        }
-        square = std::move(next);
-      }
+      square = lanes.turnSquare(std::move(square));
       for (int64_t c = 0; c < side; ++c) {
         if (packed)
           store(lanes.pack(square[c]), target, {offsetBy(column, c), divide(row, 2)}, {});
