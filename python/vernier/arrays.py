@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import sys
 from typing import Any
@@ -24,17 +25,18 @@ class View:
     owner: Any
 
 
-class Kind:
+class Kind(abc.ABC):
     """How arrays of one library are read and made."""
 
     name = ""
 
+    @abc.abstractmethod
     def view(self, array: Any, codes: bool) -> View:
         """`codes`: an array of 8- or 4-bit floats is taken as the bytes it holds."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        raise NotImplementedError
+        """A new array, not filled."""
 
 
 class NumpyKind(Kind):

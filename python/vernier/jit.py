@@ -190,7 +190,6 @@ class Jit:
         return self._program(tree, [v.leaf for v in values], args), values, originals
 
     def _program(self, tree: Any, leaves: list[Leaf], args: Any) -> Program:
-        folder = _vernier.default_cache_folder()
         key = (tree, tuple(leaves))
         program = self._programs.get(key)
         if program is not None:
@@ -200,7 +199,9 @@ class Jit:
         with lock:  # one compilation for a key; other keys go on, and so does a function that calls itself
             if key not in self._programs:
                 traced = trace(self.function, tree, leaves)
-                self._programs[key] = Program(traced, self.max_kernels, "host", self._leaf_names(args), folder)
+                self._programs[key] = Program(
+                    traced, self.max_kernels, "host", self._leaf_names(args), _vernier.default_cache_folder()
+                )
             return self._programs[key]
 
     def _leaf_names(self, args: Any) -> list[str]:
