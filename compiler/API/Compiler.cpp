@@ -14,6 +14,7 @@ using namespace mlir;
 using namespace vernier;
 using runtime::Error;
 using runtime::Result;
+using runtime::Status;
 
 namespace {
 /// A context for one compilation, whose diagnostics become the error.
@@ -90,10 +91,20 @@ static std::string print(ModuleOp module, bool locations) {
   return text;
 }
 
-static Result<std::string> checkTarget(const CompileOptions &options) {
+static Status checkTarget(const CompileOptions &options) {
   if (options.target != "host")
     return Error{"unknown target '" + options.target + "'; this build knows: host"};
-  return std::string();
+  return {};
+}
+
+/// The module in a session's context, for a target that this build knows.
+static Status open(Session &session, const std::string &text, const CompileOptions &options, OwningOpRef<ModuleOp> &module) {
+  if (Status known = checkTarget(options); !known)
+    return known;
+  module = session.parse(text);
+  if (!module)
+    return session.error("the module does not parse");
+  return {};
 }
 
 std::vector<PhaseInfo> vernier::listPhases() {
@@ -104,12 +115,10 @@ std::vector<PhaseInfo> vernier::listPhases() {
 }
 
 Result<runtime::Artifact> vernier::compile(const std::string &text, const CompileOptions &options) {
-  if (auto known = checkTarget(options); !known)
-    return known.error();
   Session session;
-  OwningOpRef<ModuleOp> module = session.parse(text);
-  if (!module)
-    return session.error("the module does not parse");
+  OwningOpRef<ModuleOp> module;
+  if (Status opened = open(session, text, options, module); !opened)
+    return opened.error();
   unsigned fusedPhase = *findPhase("fused"), loopsPhase = *findPhase("loops"), last = phases().size() - 1;
   if (failed(session.run(*module, 0, fusedPhase, options)))
     return session.error("fusion failed");
@@ -130,7 +139,7 @@ Result<runtime::Artifact> vernier::compile(const std::string &text, const Compil
 
 Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std::string &from, const std::string &until,
                                               bool all, const CompileOptions &options) {
-  if (auto known = checkTarget(options); !known)
+  if (Status known = checkTarget(options); !known)
     return known.error();
   auto first = findPhase(from), last = findPhase(until);
   for (auto [phase, name] : {std::pair(first, from), std::pair(last, until)})
@@ -154,12 +163,10 @@ Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std
 }
 
 Result<std::string> vernier::cacheKey(const std::string &text, const CompileOptions &options) {
-  if (auto known = checkTarget(options); !known)
-    return known.error();
   Session session;
-  OwningOpRef<ModuleOp> module = session.parse(text);
-  if (!module)
-    return session.error("the module does not parse");
+  OwningOpRef<ModuleOp> module;
+  if (Status opened = open(session, text, options, module); !opened)
+    return opened.error();
   runtime::Sha256 hash;
   hash.field(std::to_string(runtime::kAbiVersion));
   hash.field(print(*module, false));
