@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 1;
+inline constexpr int kAbiVersion = 2;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {
@@ -55,10 +55,21 @@ struct CheckSpec {
   int argument = -1;
 };
 
+/// How a kernel is launched on a GPU, and what the assembler says of it.
+struct LaunchSpec {
+  int threads = 0;             ///< of a block; 0: not a kernel for a GPU.
+  int64_t sharedBytes = 0;     ///< of a block.
+  std::vector<SizeExpr> tasks; ///< their product is the number of tasks; blocks beyond it would have none.
+  int registers = 0;           ///< of a thread; 0 where the driver assembles.
+  int64_t spillBytes = 0;
+  std::vector<std::string> warnings;
+};
+
 struct KernelSpec {
   std::string name;
   std::vector<int> buffers; ///< operands, then results.
   std::vector<SizeExpr> sizes;
+  LaunchSpec launch;
   // For people: what explain() prints.
   std::vector<std::string> operations;
   std::vector<std::string> reasons;
@@ -74,19 +85,20 @@ struct CopySpec {
 
 struct Artifact {
   std::string name;
-  std::string target; ///< "host".
+  std::string target; ///< "host" or "sm_90a".
   std::string chip;
   std::vector<ValueSpec> arguments, results;
   std::vector<BufferSpec> buffers;
   std::vector<CheckSpec> checks;
   std::vector<KernelSpec> kernels;
   std::vector<CopySpec> copies;
-  std::string code = {}; ///< host: an object file.
+  std::string code = {}; ///< host: an object file; sm_90a: a cubin, or nothing where the driver is to assemble.
+  std::string ptx = {};  ///< sm_90a: what the cubin was assembled from.
 };
 
 unsigned elementBytes(const std::string &element);
 
-/// Everything but `code`, as one line of JSON, and back; an empty name means that the text was no artifact.
+/// Everything but `code` and `ptx`, as one line of JSON, and back; an empty name means that the text was no artifact.
 std::string toJson(const Artifact &artifact);
 Artifact fromJson(const std::string &text);
 

@@ -12,7 +12,21 @@
 
 using namespace vernier::runtime;
 
-static constexpr const char *kMeta = "meta.json", *kCode = "code.o";
+static constexpr const char *kMeta = "meta.json";
+
+namespace {
+struct File {
+  const char *name;
+  std::string Artifact::*bytes;
+};
+} // namespace
+
+/// What an entry holds beside its metadata.
+static std::vector<File> filesOf(const Artifact &artifact) {
+  if (artifact.target == "host")
+    return {{"code.o", &Artifact::code}};
+  return {{"code.cubin", &Artifact::code}, {"code.ptx", &Artifact::ptx}};
+}
 
 static Status writeFile(const std::string &path, const std::string &bytes) {
   auto fail = [&](const char *what) { return Error{std::string(what) + " " + path + ": " + std::strerror(errno)}; };
@@ -51,9 +65,12 @@ Status vernier::runtime::writeEntry(const std::string &folder, const std::string
   meta["key"] = key;
   meta["artifact"] = toJson(artifact);
   meta["artifact_sha256"] = sha256(toJson(artifact));
-  meta["files"][kCode] = {{"bytes", artifact.code.size()}, {"sha256", sha256(artifact.code)}};
-  if (Status status = writeFile(folder + "/" + kCode, artifact.code); !status)
-    return status;
+  for (const File &file : filesOf(artifact)) {
+    const std::string &bytes = artifact.*file.bytes;
+    meta["files"][file.name] = {{"bytes", bytes.size()}, {"sha256", sha256(bytes)}};
+    if (Status status = writeFile(folder + "/" + file.name, bytes); !status)
+      return status;
+  }
   return writeFile(folder + "/" + kMeta, meta.dump(1) + "\n");
 }
 
@@ -71,12 +88,14 @@ Result<std::shared_ptr<const Artifact>> vernier::runtime::readEntry(const std::s
     auto artifact = std::make_shared<Artifact>(fromJson(description));
     if (artifact->name.empty())
       return Error{std::string(kMeta) + " describes no artifact of this version"};
-    if (!readFile(folder + "/" + kCode, artifact->code))
-      return Error{"no " + std::string(kCode)};
-    const nlohmann::json &file = meta.at("files").at(kCode);
-    if (file.at("bytes").get<size_t>() != artifact->code.size() ||
-        file.at("sha256").get<std::string>() != sha256(artifact->code))
-      return Error{std::string(kCode) + " does not match its digest"};
+    for (const File &file : filesOf(*artifact)) {
+      std::string &bytes = (*artifact).*file.bytes;
+      if (!readFile(folder + "/" + file.name, bytes))
+        return Error{"no " + std::string(file.name)};
+      const nlohmann::json &expected = meta.at("files").at(file.name);
+      if (expected.at("bytes").get<size_t>() != bytes.size() || expected.at("sha256").get<std::string>() != sha256(bytes))
+        return Error{std::string(file.name) + " does not match its digest"};
+    }
     return std::shared_ptr<const Artifact>(std::move(artifact));
   } catch (const nlohmann::json::exception &) {
     return Error{std::string(kMeta) + " is damaged"};

@@ -33,13 +33,6 @@ struct Temporary {
 };
 } // namespace
 
-static std::vector<Shape> shapesOf(const std::vector<ValueView> &values) {
-  std::vector<Shape> shapes;
-  for (const ValueView &value : values)
-    shapes.push_back(value.shape);
-  return shapes;
-}
-
 static std::string number(int64_t value) { return std::to_string(value); }
 
 static Status checkOffsets(const CheckSpec &check, const int32_t *values, int64_t count, int64_t limit) {
@@ -67,59 +60,22 @@ static Status checkIndex(const CheckSpec &check, const int32_t *values, int64_t 
 }
 
 Status HostProgram::check(const std::vector<ValueView> &arguments) const {
-  const Artifact &artifact = *artifact_;
-  if (arguments.size() != artifact.arguments.size())
-    return Error{"expected " + number(artifact.arguments.size()) + " arguments, but got " + number(arguments.size())};
+  if (Status status = checkShapes(arguments); !status)
+    return status;
   std::vector<Shape> shapes = shapesOf(arguments);
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const ValueSpec &spec = artifact.arguments[i];
-    if (shapes[i].size() != spec.shape.size())
-      return Error{"argument " + number(i) + ": expected rank " + number(spec.shape.size()) + ", but got " +
-                   number(shapes[i].size())};
-    for (size_t d = 0; d < spec.shape.size(); ++d)
-      if (int64_t wanted = evaluate(spec.shape[d], shapes); wanted != shapes[i][d])
-        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) + ", but got " +
-                     number(shapes[i][d])};
-    if (arguments[i].buffers.size() != spec.buffers.size())
-      return Error{"argument " + number(i) + ": expected " + number(spec.buffers.size()) + " buffers, but got " +
-                   number(arguments[i].buffers.size())};
-  }
-  for (const CheckSpec &check : artifact.checks) {
-    int64_t left = evaluate(check.left, shapes);
-    if (check.kind == CheckSpec::EqualSizes) {
-      if (int64_t right = evaluate(check.right, shapes); left != right)
-        return Error{"sizes differ: " + describe(check.left) + " is " + number(left) + ", " + describe(check.right) + " is " +
-                     number(right)};
+  for (const CheckSpec &check : artifact_->checks) {
+    if (check.kind == CheckSpec::EqualSizes)
       continue;
-    }
-    int64_t count = 1;
+    int64_t count = 1, limit = evaluate(check.left, shapes);
     for (int64_t size : shapes[check.argument])
       count *= size;
     const auto *values = static_cast<const int32_t *>(arguments[check.argument].buffers[0]);
     Status status =
-        check.kind == CheckSpec::Offsets ? checkOffsets(check, values, count, left) : checkIndex(check, values, count, left);
+        check.kind == CheckSpec::Offsets ? checkOffsets(check, values, count, limit) : checkIndex(check, values, count, limit);
     if (!status)
       return status;
   }
   return {};
-}
-
-std::vector<Shape> HostProgram::resultShapes(const std::vector<ValueView> &arguments) const {
-  std::vector<Shape> inputs = shapesOf(arguments), shapes;
-  for (const ValueSpec &result : artifact_->results) {
-    Shape shape;
-    for (const SizeExpr &size : result.shape)
-      shape.push_back(evaluate(size, inputs));
-    shapes.push_back(std::move(shape));
-  }
-  return shapes;
-}
-
-Shape HostProgram::bufferShape(int buffer, const std::vector<Shape> &arguments) const {
-  Shape shape;
-  for (const SizeExpr &size : artifact_->buffers[buffer].shape)
-    shape.push_back(evaluate(size, arguments));
-  return shape;
 }
 
 Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vector<ValueView> &results) const {

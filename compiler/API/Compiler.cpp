@@ -5,6 +5,8 @@
 #include "compiler/Pipelines/Registration.h"
 #include "compiler/Target/Host/Loader.h"
 #include "compiler/Target/Host/ObjectFile.h"
+#include "compiler/Target/NVPTX/Ptx.h"
+#include "compiler/Target/NVPTX/Ptxas.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
@@ -34,12 +36,13 @@ public:
 
   Error error(const char *fallback) const { return {message.empty() ? fallback : message}; }
 
-  LogicalResult run(ModuleOp module, unsigned from, unsigned until, const CompileOptions &options,
+  /// Takes a module through the phases of a target that are IR.
+  LogicalResult run(ModuleOp module, ArrayRef<Phase> list, unsigned from, unsigned until, const CompileOptions &options,
                     llvm::function_ref<void(unsigned)> reached = nullptr) {
     PipelineOptions pipeline{options.maxKernels};
     for (unsigned i = from + 1; i <= until; ++i) {
       PassManager manager(&context);
-      phases()[i].build(manager, pipeline);
+      list[i].build(manager, pipeline);
       if (failed(manager.run(module)))
         return failure();
       if (reached)
@@ -91,62 +94,113 @@ static std::string print(ModuleOp module, bool locations) {
   return text;
 }
 
-static Status checkTarget(const CompileOptions &options) {
-  if (options.target != "host")
-    return Error{"unknown target '" + options.target + "'; this build knows: host"};
-  return {};
-}
-
-/// The module in a session's context, for a target that this build knows.
-static Status open(Session &session, const std::string &text, const CompileOptions &options, OwningOpRef<ModuleOp> &module) {
-  if (Status known = checkTarget(options); !known)
-    return known;
-  module = session.parse(text);
-  if (!module)
-    return session.error("the module does not parse");
-  return {};
+static Result<Target> targetOf(const CompileOptions &options) {
+  if (auto target = findTarget(options.target))
+    return *target;
+  return Error{"unknown target '" + options.target + "'; this build knows: " + targetNames()};
 }
 
 std::vector<PhaseInfo> vernier::listPhases() {
   std::vector<PhaseInfo> list;
   for (const Phase &phase : phases())
-    list.push_back({phase.name.str(), phase.description.str(), phase.suffix.str()});
+    list.push_back({phase.name.str(), phase.description.str(), phase.suffix.str(), phase.onHost, phase.onGpu});
   return list;
 }
 
+/// Fills in what the assembler found, and its machine code.
+static Status assemble(const CompileOptions &options, runtime::Artifact &artifact) {
+  std::string ptxas = nvptx::findPtxas(options.ptxas);
+  if (ptxas.empty())
+    return {}; // the driver does it
+  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, artifact.ptx);
+  if (!assembly)
+    return assembly.error();
+  artifact.code = std::move(assembly->cubin);
+  for (runtime::KernelSpec &kernel : artifact.kernels) {
+    const nvptx::KernelReport &report = assembly->kernels[kernel.name];
+    kernel.launch.registers = report.registers;
+    kernel.launch.spillBytes = report.spillStores + report.spillLoads;
+    kernel.launch.warnings = report.warnings;
+    kernel.launch.warnings.insert(kernel.launch.warnings.end(), assembly->warnings.begin(), assembly->warnings.end());
+  }
+  return {};
+}
+
 Result<runtime::Artifact> vernier::compile(const std::string &text, const CompileOptions &options) {
+  Result<Target> target = targetOf(options);
+  if (!target)
+    return target.error();
   Session session;
-  OwningOpRef<ModuleOp> module;
-  if (Status opened = open(session, text, options, module); !opened)
-    return opened.error();
-  unsigned fusedPhase = *findPhase("fused"), loopsPhase = *findPhase("loops"), last = phases().size() - 1;
-  if (failed(session.run(*module, 0, fusedPhase, options)))
+  OwningOpRef<ModuleOp> module = session.parse(text);
+  if (!module)
+    return session.error("the module does not parse");
+  bool host = *target == Target::Host;
+  SmallVector<Phase> list = phases(*target);
+  unsigned fusedPhase = *findPhase(*target, "fused"), lowered = *findPhase(*target, host ? "loops" : "scheduled");
+  unsigned last = *findPhase(*target, host ? "llvm" : "nvvm");
+  if (failed(session.run(*module, list, 0, fusedPhase, options)))
     return session.error("fusion failed");
   OwningOpRef<ModuleOp> fused = module->clone();
   runtime::Artifact artifact;
   artifact.target = options.target;
-  artifact.chip = host::hostChip();
-  if (failed(session.run(*module, fusedPhase, loopsPhase, options)) || failed(describeLaunch(*fused, *module, artifact)))
-    return session.error("lowering to loops failed");
-  if (failed(session.run(*module, loopsPhase, last, options)))
+  artifact.chip = host ? host::hostChip() : nvptx::kChip;
+  if (failed(session.run(*module, list, fusedPhase, lowered, options)) || failed(describeLaunch(*fused, *module, artifact)))
+    return session.error("lowering failed");
+  if (failed(session.run(*module, list, lowered, last, options)))
     return session.error("lowering to LLVM failed");
-  llvm::Expected<std::string> object = host::compileObject(*module);
-  if (!object)
-    return Error{llvm::toString(object.takeError())};
-  artifact.code = std::move(*object);
+  llvm::Expected<std::string> code = host ? host::compileObject(*module) : nvptx::emitPtx(*module);
+  if (!code)
+    return session.error(llvm::toString(code.takeError()).c_str());
+  if (host) {
+    artifact.code = std::move(*code);
+    return artifact;
+  }
+  artifact.ptx = std::move(*code);
+  if (Status assembled = assemble(options, artifact); !assembled)
+    return assembled.error();
   return artifact;
+}
+
+/// The phases that are text: PTX, and the assembler's report.
+static Status dumpText(ModuleOp module, const Phase &phase, const CompileOptions &options, std::vector<PhaseDump> &dumps, bool keep) {
+  if (phase.name == "ptx") {
+    llvm::Expected<std::string> ptx = nvptx::emitPtx(module);
+    if (!ptx)
+      return Error{llvm::toString(ptx.takeError())};
+    dumps.push_back({phase.name.str(), phase.suffix.str(), *ptx});
+    return {};
+  }
+  std::string ptx = std::move(dumps.back().text), ptxas = nvptx::findPtxas(options.ptxas);
+  if (ptxas.empty())
+    return Error{"no ptxas; install the CUDA toolkit or PyPI's nvidia-cuda-nvcc, or set VERNIER_PTXAS"};
+  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
+  if (!assembly)
+    return assembly.error();
+  if (keep)
+    dumps.back().text = std::move(ptx);
+  else
+    dumps.pop_back();
+  dumps.push_back({phase.name.str(), phase.suffix.str(), assembly->log});
+  return {};
 }
 
 Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std::string &from, const std::string &until,
                                               bool all, const CompileOptions &options) {
-  if (Status known = checkTarget(options); !known)
-    return known.error();
-  auto first = findPhase(from), last = findPhase(until);
+  Result<Target> target = targetOf(options);
+  if (!target)
+    return target.error();
+  auto first = findPhase(*target, from), last = findPhase(*target, until);
   for (auto [phase, name] : {std::pair(first, from), std::pair(last, until)})
     if (!phase)
-      return Error{"unknown phase '" + name + "'; phases are: " + phaseNames()};
+      return Error{"unknown phase '" + name + "'; phases of " + options.target + " are: " + phaseNames(*target)};
   if (*first > *last)
-    return Error{"phase '" + from + "' comes after '" + until + "'; phases are: " + phaseNames()};
+    return Error{"phase '" + from + "' comes after '" + until + "'; phases of " + options.target + " are: " + phaseNames(*target)};
+  SmallVector<Phase> list = phases(*target);
+  unsigned lastIR = *last;
+  while (list[lastIR].isText())
+    --lastIR;
+  if (*first > lastIR)
+    return Error{"phase '" + from + "' is text, and nothing reads it back"};
   Session session;
   OwningOpRef<ModuleOp> module = session.parse(text);
   if (!module)
@@ -154,26 +208,39 @@ Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std
   std::vector<PhaseDump> dumps;
   auto dump = [&](unsigned i) {
     if (all || i == *last)
-      dumps.push_back({phases()[i].name.str(), phases()[i].suffix.str(), print(*module, false) + "\n"});
+      dumps.push_back({list[i].name.str(), list[i].suffix.str(), print(*module, false) + "\n"});
   };
   dump(*first);
-  if (failed(session.run(*module, *first, *last, options, dump)))
+  if (failed(session.run(*module, list, *first, lastIR, options, dump)))
     return session.error("lowering failed");
+  for (unsigned i = lastIR + 1; i <= *last; ++i)
+    if (Status status = dumpText(*module, list[i], options, dumps, all); !status)
+      return status.error();
   return dumps;
 }
 
 Result<std::string> vernier::cacheKey(const std::string &text, const CompileOptions &options) {
+  Result<Target> target = targetOf(options);
+  if (!target)
+    return target.error();
   Session session;
-  OwningOpRef<ModuleOp> module;
-  if (Status opened = open(session, text, options, module); !opened)
-    return opened.error();
+  OwningOpRef<ModuleOp> module = session.parse(text);
+  if (!module)
+    return session.error("the module does not parse");
   runtime::Sha256 hash;
   hash.field(std::to_string(runtime::kAbiVersion));
   hash.field(print(*module, false));
   hash.field(options.target);
   hash.field(std::to_string(options.maxKernels));
-  hash.field(host::hostChip());
+  hash.field(*target == Target::Host ? host::hostChip() : nvptx::kChip);
   hash.field(libraryHash());
+  if (*target == Target::SM90a) {
+    std::string ptxas = nvptx::findPtxas(options.ptxas);
+    Result<std::string> version = ptxas.empty() ? std::string("driver") : nvptx::ptxasVersion(ptxas);
+    if (!version)
+      return version.error();
+    hash.field(*version);
+  }
   return hash.finish();
 }
 

@@ -15,8 +15,9 @@
 namespace vernier {
 
 struct CompileOptions {
-  std::string target = "host";
-  int64_t maxKernels = 0; ///< refuse to form more kernels than this; 0: any number.
+  std::string target = "host"; ///< or "sm_90a".
+  int64_t maxKernels = 0;      ///< refuse to form more kernels than this; 0: any number.
+  std::string ptxas = {};      ///< NVIDIA's assembler; empty: looked for (see Target/NVPTX/Ptxas.h).
 };
 
 /// A module at one phase.
@@ -24,9 +25,10 @@ struct PhaseDump {
   std::string name, suffix, text;
 };
 
-/// (name, description, file suffix) of every phase, in order.
+/// A phase of the targets that have it, in order.
 struct PhaseInfo {
   std::string name, description, suffix;
+  bool onHost, onGpu;
 };
 std::vector<PhaseInfo> listPhases();
 
@@ -37,8 +39,8 @@ runtime::Result<runtime::Artifact> compile(const std::string &module, const Comp
 runtime::Result<std::vector<PhaseDump>> lower(const std::string &module, const std::string &from, const std::string &until,
                                               bool all, const CompileOptions &options);
 
-/// Key of the artifact: a digest of ABI version, canonical module without locations, options, chip and the contents of
-/// the compiler's own library.
+/// Key of the artifact: a digest of ABI version, canonical module without locations, options, chip, the contents of
+/// the compiler's own library and the version of ptxas.
 runtime::Result<std::string> cacheKey(const std::string &module, const CompileOptions &options);
 
 /// compile(), through the cache.

@@ -1,5 +1,6 @@
 #include "compiler/API/LaunchPlan.h"
 
+#include "dialects/hopper/IR/Hopper.h"
 #include "dialects/mx/Analysis/KernelPlan.h"
 #include "dialects/mx/Analysis/Storage.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -33,8 +34,8 @@ static std::string nameOf(Type type) {
 namespace {
 class Describer {
 public:
-  Describer(func::FuncOp function, ModuleOp loops, runtime::Artifact &artifact)
-      : function(function), loops(loops), artifact(artifact), sizes(function) {}
+  Describer(func::FuncOp function, ModuleOp lowered, runtime::Artifact &artifact)
+      : function(function), lowered(lowered), artifact(artifact), sizes(function) {}
 
   LogicalResult run() {
     for (auto [i, argument] : llvm::enumerate(function.getArguments())) {
@@ -136,13 +137,10 @@ private:
       spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
       spec.writes.insert(spec.writes.end(), mine.begin(), mine.end());
     }
-    auto lowered = loops.lookupSymbol<func::FuncOp>(kernel.getName());
-    for (Attribute size : lowered->getAttrOfType<ArrayAttr>("vernier.sizes")) {
-      ArrayRef<int64_t> words = llvm::cast<DenseI64ArrayAttr>(size).asArrayRef();
-      mx::Size decoded{int(words[0]), unsigned(words[1]), words[2], {}};
-      decoded.roundUps.assign(words.begin() + 3, words.end());
-      spec.sizes.push_back({{termOf(decoded)}});
-    }
+    auto function = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
+    for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
+      spec.sizes.push_back({{decodeSize(size)}});
+    describeTasks(function, spec.launch);
     for (Operation &op : kernel.getBody().front().without_terminator()) {
       std::string name = op.getName().getStringRef().str();
       if (auto reencoding = llvm::dyn_cast<mx::ReencodingInterface>(op);
@@ -154,18 +152,49 @@ private:
     if (ArrayAttr reasons = kernel.getReasonsAttr())
       for (Attribute reason : reasons)
         spec.reasons.push_back(llvm::cast<StringAttr>(reason).str());
-    spec.schedule = scheduleOf(kernel);
+    spec.schedule = scheduleOf(kernel, function);
     artifact.kernels.push_back(std::move(spec));
   }
 
-  std::string scheduleOf(mx::KernelOp kernel) {
+  static runtime::SizeTerm decodeSize(Attribute attribute) {
+    ArrayRef<int64_t> words = llvm::cast<DenseI64ArrayAttr>(attribute).asArrayRef();
+    mx::Size decoded{int(words[0]), unsigned(words[1]), words[2], {}};
+    decoded.roundUps.assign(words.begin() + 3, words.end());
+    return termOf(decoded);
+  }
+
+  static void describeTasks(func::FuncOp function, runtime::LaunchSpec &launch) {
+    auto layout = function->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
+    if (!layout)
+      return;
+    launch.threads = int(layout.threads());
+    launch.sharedBytes = function->getAttrOfType<IntegerAttr>(hopper::kShared).getInt();
+    for (Attribute factor : function->getAttrOfType<ArrayAttr>(hopper::kTasks)) {
+      runtime::SizeExpr sum;
+      for (auto term : llvm::cast<ArrayAttr>(factor).getAsRange<DictionaryAttr>()) {
+        runtime::SizeTerm size = decodeSize(term.get("size"));
+        size.divisor = term.getAs<IntegerAttr>("divisor").getInt();
+        size.roundDown = term.getAs<BoolAttr>("down").getValue();
+        sum.terms.push_back(std::move(size));
+      }
+      launch.tasks.push_back(std::move(sum));
+    }
+  }
+
+  std::string scheduleOf(mx::KernelOp kernel, func::FuncOp function) {
     mx::PlanResult result = mx::planKernel(mx::KernelOps::of(kernel), sizes);
     const mx::KernelPlan &plan = *result.plan;
     if (plan.kind == mx::KernelKind::Product)
       return "matrix product";
+    auto layout = function->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
+    std::string threads;
+    if (layout)
+      threads = " x " + std::to_string(layout.getCols()) + " columns on " + std::to_string(layout.getThreadRows()) + " x " +
+                std::to_string(layout.getThreadCols()) + " threads";
     if (plan.kind == mx::KernelKind::Columns)
-      return "down the columns of " + plan.rows.str() + " rows";
-    std::string text = "tiles of " + std::to_string(plan.rowTile) + " of " + plan.rows.str() + " rows";
+      return "down the columns of " + plan.rows.str() + " rows" +
+             (layout ? ", " + std::to_string(layout.getRows()) + threads : "");
+    std::string text = "tiles of " + std::to_string(layout ? layout.getRows() : plan.rowTile) + " of " + plan.rows.str() + " rows" + threads;
     if (plan.groupOffsets)
       text += ", anew with each group";
     unsigned passes = 1;
@@ -213,18 +242,18 @@ private:
   }
 
   func::FuncOp function;
-  ModuleOp loops;
+  ModuleOp lowered;
   runtime::Artifact &artifact;
   mx::Sizes sizes;
   llvm::DenseMap<Value, std::vector<int>> buffers;
 };
 } // namespace
 
-LogicalResult vernier::describeLaunch(ModuleOp fused, ModuleOp loops, runtime::Artifact &artifact) {
+LogicalResult vernier::describeLaunch(ModuleOp fused, ModuleOp lowered, runtime::Artifact &artifact) {
   auto functions = fused.getOps<func::FuncOp>();
   if (!llvm::hasSingleElement(functions))
     return fused.emitError() << "expected a module of one function";
   func::FuncOp function = *functions.begin();
   artifact.name = function.getName().str();
-  return Describer(function, loops, artifact).run();
+  return Describer(function, lowered, artifact).run();
 }

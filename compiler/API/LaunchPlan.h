@@ -7,9 +7,9 @@
 
 namespace vernier {
 
-/// Fills arguments, results, buffers, checks and kernels from the fused module; `loops` is the same program with its
-/// kernels lowered, and says which sizes each takes.
-mlir::LogicalResult describeLaunch(mlir::ModuleOp fused, mlir::ModuleOp loops, runtime::Artifact &artifact);
+/// Fills arguments, results, buffers, checks and kernels from the fused module; `lowered` is the same program with its
+/// kernels lowered (phase `loops` or `scheduled`), and says which sizes each takes and how it is launched.
+mlir::LogicalResult describeLaunch(mlir::ModuleOp fused, mlir::ModuleOp lowered, runtime::Artifact &artifact);
 
 } // namespace vernier
 

@@ -1,4 +1,4 @@
-#include "compiler/Pipelines/HostPipeline.h"
+#include "compiler/Pipelines/Pipelines.h"
 
 #include "compiler/Conversion/MxToHost/Passes.h"
 #include "dialects/mx/Transforms/Passes.h"

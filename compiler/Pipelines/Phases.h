@@ -3,6 +3,7 @@
 #define VERNIER_COMPILER_PIPELINES_PHASES_H
 
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 
 #include <cstdint>
@@ -15,6 +16,12 @@ class OpPassManager;
 
 namespace vernier {
 
+/// What code is made for.
+enum class Target { Host, SM90a };
+std::optional<Target> findTarget(llvm::StringRef name);
+/// "host, sm_90a", for messages.
+std::string targetNames();
+
 struct PipelineOptions {
   int64_t maxKernels = 0; ///< refuse to form more kernels than this; 0: any number.
 };
@@ -23,18 +30,23 @@ struct Phase {
   llvm::StringRef name;
   llvm::StringRef description;
   llvm::StringRef suffix; ///< of a dumped file.
-  /// Adds the passes that lead to this phase from the one before; null for the first.
+  /// Adds the passes that lead to this phase from the target's phase before; null for the first, and for those that are
+  /// text rather than IR.
   void (*build)(mlir::OpPassManager &, const PipelineOptions &);
+  bool onHost, onGpu;
+  bool isText() const { return !build && name != "input"; }
 };
 
-/// All phases, in order.
+/// Every phase of every target, in order.
 llvm::ArrayRef<Phase> phases();
+/// Those of one target.
+llvm::SmallVector<Phase> phases(Target target);
 
-/// Position of a phase in the table.
-std::optional<unsigned> findPhase(llvm::StringRef name);
+/// Position of a phase among a target's.
+std::optional<unsigned> findPhase(Target target, llvm::StringRef name);
 
 /// "input, fused, ...", for messages.
-std::string phaseNames();
+std::string phaseNames(Target target);
 
 } // namespace vernier
 

@@ -1,6 +1,7 @@
 // vernier._vernier: the compiler and the runtime for Python. Thin: text, numbers and addresses cross here, arrays do not.
 #include "compiler/API/Compiler.h"
 #include "runtime/ThreadPool.h"
+#include "runtime/cuda/DeviceProgram.h"
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -38,59 +39,73 @@ std::vector<runtime::ValueView> views(const std::vector<RawValue> &values) {
 /// A compiled function, ready to run.
 class Program {
 public:
-  Program(std::unique_ptr<runtime::HostProgram> host, std::string outcome, std::string note)
-      : host(std::move(host)), outcome(std::move(outcome)), note(std::move(note)) {}
+  Program(runtime::Cached cached, std::string outcome) : outcome(std::move(outcome)), note(std::move(cached.note)) {
+    if (cached.artifact->target == "host")
+      host = valueOr(loadHost(cached.artifact));
+    else
+      device = std::make_unique<runtime::cuda::DeviceProgram>(cached.artifact);
+  }
+
+  const runtime::Program &program() const {
+    return host ? static_cast<const runtime::Program &>(*host) : static_cast<const runtime::Program &>(*device);
+  }
+  const runtime::Artifact &artifact() const { return program().artifact(); }
 
   /// Checks the arguments; for every result its shape, and for each of its buffers the element and shape.
   py::list prepare(const std::vector<RawValue> &arguments) const {
     auto inputs = views(arguments);
-    if (auto status = host->check(inputs); !status)
+    if (auto status = host ? host->check(inputs) : device->checkShapes(inputs); !status)
       raise(launchError, status.error().message);
-    std::vector<runtime::Shape> shapes;
-    for (const auto &input : inputs)
-      shapes.push_back(input.shape);
-    std::vector<runtime::Shape> results = host->resultShapes(inputs);
+    std::vector<runtime::Shape> shapes = runtime::shapesOf(inputs);
+    std::vector<runtime::Shape> results = program().resultShapes(inputs);
     py::list list;
     for (size_t i = 0; i < results.size(); ++i) {
       py::list buffers;
-      for (int buffer : host->artifact().results[i].buffers)
+      for (int buffer : artifact().results[i].buffers)
         buffers.append(
-            py::make_tuple(host->artifact().buffers[buffer].element, py::tuple(py::cast(host->bufferShape(buffer, shapes)))));
+            py::make_tuple(artifact().buffers[buffer].element, py::tuple(py::cast(program().bufferShape(buffer, shapes)))));
       list.append(py::make_tuple(py::tuple(py::cast(results[i])), buffers));
     }
     return list;
   }
 
-  void run(const std::vector<RawValue> &arguments, const std::vector<RawValue> &results) const {
+  void run(const std::vector<RawValue> &arguments, const std::vector<RawValue> &results, int deviceNumber, uintptr_t stream) const {
     auto inputs = views(arguments), outputs = views(results);
     runtime::Status status;
     {
       py::gil_scoped_release release;
-      status = host->run(inputs, outputs);
+      if (host) {
+        status = host->run(inputs, outputs);
+      } else {
+        std::vector<runtime::ValueRef> from(inputs.begin(), inputs.end()), to(outputs.begin(), outputs.end());
+        status = device->run(from.data(), to.data(), deviceNumber, reinterpret_cast<runtime::cuda::Stream>(stream));
+      }
     }
     if (!status)
       raise(launchError, status.error().message);
   }
 
   py::list kernels(const std::vector<runtime::Shape> &shapes) const {
-    const runtime::Artifact &artifact = host->artifact();
     auto bytes = [&](const std::vector<int> &buffers) {
       int64_t total = 0;
       for (int buffer : buffers) {
-        int64_t size = runtime::elementBytes(artifact.buffers[buffer].element);
-        for (int64_t dim : host->bufferShape(buffer, shapes))
+        int64_t size = runtime::elementBytes(artifact().buffers[buffer].element);
+        for (int64_t dim : program().bufferShape(buffer, shapes))
           size *= dim;
         total += size;
       }
       return total;
     };
     py::list list;
-    for (const runtime::KernelSpec &kernel : artifact.kernels) {
+    for (const runtime::KernelSpec &kernel : artifact().kernels) {
       py::dict item;
       item["name"] = kernel.name;
       item["operations"] = kernel.operations;
       item["reasons"] = kernel.reasons;
       item["schedule"] = kernel.schedule;
+      item["registers"] = kernel.launch.registers;
+      item["spill_bytes"] = kernel.launch.spillBytes;
+      item["shared_bytes"] = kernel.launch.sharedBytes;
       item["bytes_read"] = bytes(kernel.reads);
       item["bytes_written"] = bytes(kernel.writes);
       list.append(item);
@@ -98,9 +113,8 @@ public:
     return list;
   }
 
-  const runtime::Artifact &artifact() const { return host->artifact(); }
-
   std::unique_ptr<runtime::HostProgram> host;
+  std::unique_ptr<runtime::cuda::DeviceProgram> device;
   std::string outcome, note;
 };
 
@@ -117,29 +131,24 @@ const char *outcomeName(runtime::CacheOutcome outcome) {
 }
 
 std::unique_ptr<Program> load(const std::string &module, const std::string &target, int64_t maxKernels,
-                              const std::string &folder, int64_t capBytes) {
-  CompileOptions options{target, maxKernels};
-  auto work = [&]() -> runtime::Result<std::unique_ptr<Program>> {
+                              const std::string &ptxas, const std::string &folder, int64_t capBytes) {
+  CompileOptions options{target, maxKernels, ptxas};
+  auto work = [&] {
+    py::gil_scoped_release release;
     runtime::Cache cache(folder, capBytes);
-    auto cached = compileCached(module, options, cache);
-    if (!cached)
-      return cached.error();
-    auto program = loadHost(cached->artifact);
-    if (!program)
-      return program.error();
-    return std::make_unique<Program>(std::move(*program), outcomeName(cached->outcome), cached->note);
+    return compileCached(module, options, cache);
   };
-  py::gil_scoped_release release;
-  auto result = work();
-  py::gil_scoped_acquire acquire;
-  return valueOr(std::move(result));
+  runtime::Cached cached = valueOr(work());
+  std::string outcome = outcomeName(cached.outcome);
+  return std::make_unique<Program>(std::move(cached), outcome);
 }
 
 std::vector<std::tuple<std::string, std::string, std::string>> lowerPhases(const std::string &module, const std::string &from,
                                                                            const std::string &until, bool all,
-                                                                           const std::string &target, int64_t maxKernels) {
+                                                                           const std::string &target, int64_t maxKernels,
+                                                                           const std::string &ptxas) {
   std::vector<std::tuple<std::string, std::string, std::string>> list;
-  for (PhaseDump &dump : valueOr(lower(module, from, until, all, {target, maxKernels})))
+  for (PhaseDump &dump : valueOr(lower(module, from, until, all, {target, maxKernels, ptxas})))
     list.emplace_back(dump.name, dump.suffix, dump.text);
   return list;
 }
@@ -153,31 +162,44 @@ PYBIND11_MODULE(_vernier, m) {
 
   py::class_<Program>(m, "Program")
       .def("prepare", &Program::prepare, py::arg("arguments"))
-      .def("run", &Program::run, py::arg("arguments"), py::arg("results"))
+      .def("run", &Program::run, py::arg("arguments"), py::arg("results"), py::arg("device"), py::arg("stream"))
       .def("kernels", &Program::kernels, py::arg("shapes"))
       .def_readonly("outcome", &Program::outcome)
       .def_readonly("note", &Program::note)
       .def_property_readonly("name", [](const Program &p) { return p.artifact().name; })
       .def_property_readonly("target", [](const Program &p) { return p.artifact().target; })
       .def_property_readonly("metadata", [](const Program &p) { return runtime::toJson(p.artifact()); })
-      .def_property_readonly("code", [](const Program &p) { return py::bytes(p.artifact().code); });
+      .def_property_readonly("code", [](const Program &p) { return py::bytes(p.artifact().code); })
+      .def_property_readonly("ptx", [](const Program &p) { return p.artifact().ptx; });
 
-  m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("cache_folder"),
-        py::arg("cache_bytes"));
+  m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"),
+        py::arg("cache_folder"), py::arg("cache_bytes"));
   m.def("lower", &lowerPhases, py::arg("module"), py::arg("from_phase"), py::arg("until"), py::arg("all"), py::arg("target"),
-        py::arg("max_kernels"));
+        py::arg("max_kernels"), py::arg("ptxas"));
   m.def(
       "cache_key",
-      [](const std::string &module, const std::string &target, int64_t maxKernels) {
-        return valueOr(cacheKey(module, {target, maxKernels}));
+      [](const std::string &module, const std::string &target, int64_t maxKernels, const std::string &ptxas) {
+        return valueOr(cacheKey(module, {target, maxKernels, ptxas}));
       },
-      py::arg("module"), py::arg("target"), py::arg("max_kernels"));
+      py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"));
   m.def("phases", [] {
-    std::vector<std::tuple<std::string, std::string, std::string>> list;
+    std::vector<std::tuple<std::string, std::string, std::string, bool, bool>> list;
     for (const PhaseInfo &phase : listPhases())
-      list.emplace_back(phase.name, phase.description, phase.suffix);
+      list.emplace_back(phase.name, phase.description, phase.suffix, phase.onHost, phase.onGpu);
     return list;
   });
+  m.def(
+      "synchronize",
+      [](int device, uintptr_t stream) {
+        runtime::Status status;
+        {
+          py::gil_scoped_release release;
+          status = runtime::cuda::synchronize(device, reinterpret_cast<runtime::cuda::Stream>(stream));
+        }
+        if (!status)
+          raise(launchError, status.error().message);
+      },
+      py::arg("device"), py::arg("stream"));
   m.def("library_hash", &libraryHash);
   m.def("default_cache_folder", &runtime::defaultCacheFolder);
   m.def("num_threads", &runtime::numThreads);

@@ -1,140 +1,16 @@
-"""Arrays of other libraries, seen as addresses and shapes, and the scaled tensor."""
+"""The scaled tensor, and arguments that are described rather than given."""
 
 from __future__ import annotations
 
-import abc
 import dataclasses
-import sys
 from typing import Any
 
 import numpy as np
 
 from . import dtypes
-from .dtypes import DType
-from .errors import CompileError, LaunchError
+from .errors import LaunchError
 from .formats import Format
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """A contiguous array in memory. `owner` keeps the memory alive."""
-
-    address: int
-    shape: tuple[int, ...]
-    dtype: DType
-    owner: Any
-
-
-class Kind(abc.ABC):
-    """How arrays of one library are read and made."""
-
-    name = ""
-
-    @abc.abstractmethod
-    def view(self, array: Any, codes: bool) -> View:
-        """`codes`: an array of 8- or 4-bit floats is taken as the bytes it holds."""
-
-    @abc.abstractmethod
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        """A new array, not filled."""
-
-
-class NumpyKind(Kind):
-    name = "numpy"
-
-    def view(self, array: Any, codes: bool) -> View:
-        if codes and array.dtype.name.startswith(("float8", "float4")) and array.dtype.itemsize == 1:
-            array = array.view(np.uint8)
-        dtype = dtypes.BY_NUMPY.get(array.dtype)
-        if dtype is None:
-            raise CompileError(
-                f"expected an array of {', '.join(d.name for d in dtypes.ALL)}, but got {array.dtype}; convert it first, or wrap codes in a ScaledTensor"
-            )
-        if not array.flags.c_contiguous:
-            # 0-d arrays are always contiguous; ascontiguousarray would make them 1-d.
-            array = np.ascontiguousarray(array)
-        return View(array.ctypes.data, array.shape, dtype, array)
-
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        return np.empty(shape, dtype.numpy)
-
-
-class TorchKind(Kind):
-    name = "torch"
-
-    def view(self, array: Any, codes: bool) -> View:
-        import torch
-
-        if array.device.type != "cpu":
-            raise CompileError(f"expected a CPU tensor, but got one on {array.device}; this build has no GPU target")
-        array = array.detach()
-        if array.layout is not torch.strided:
-            raise CompileError(f"expected a dense tensor, but got {array.layout}")
-        if codes and str(array.dtype).startswith(("torch.float8", "torch.float4")):
-            array = array.view(torch.uint8)
-        try:
-            dtype = dtypes.as_dtype(array.dtype)
-        except TypeError as error:
-            raise CompileError(f"{error}; convert the tensor first, or wrap codes in a ScaledTensor") from None
-        array = array.resolve_conj().resolve_neg().contiguous()
-        return View(array.data_ptr(), tuple(array.shape), dtype, array)
-
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        import torch
-
-        name = {"bool_": "bool"}.get(dtype.name, dtype.name)
-        return torch.empty(shape, dtype=getattr(torch, name))
-
-
-class DLPackKind(Kind):
-    """Anything else on the CPU that speaks DLPack; results go back through the array's own namespace."""
-
-    name = "dlpack"
-
-    def __init__(self, namespace: Any) -> None:
-        self.namespace = namespace
-
-    def view(self, array: Any, codes: bool) -> View:
-        device = array.__dlpack_device__()
-        if device[0] != 1:
-            raise CompileError(f"expected an array on the CPU, but got DLPack device {device}; this build has no GPU target")
-        return NUMPY.view(np.from_dlpack(array), codes)
-
-    def empty(self, shape: tuple[int, ...], dtype: DType) -> Any:
-        return np.empty(shape, dtype.numpy)
-
-    def wrap(self, array: Any) -> Any:
-        return self.namespace.from_dlpack(array)
-
-
-NUMPY = NumpyKind()
-TORCH = TorchKind()
-
-
-def is_array(value: Any) -> bool:
-    return kind_of(value) is not None
-
-
-def kind_of(value: Any) -> Kind | None:
-    """The library of an array, or None for what is no array."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return NUMPY
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        return TORCH
-    if hasattr(value, "__dlpack__") and hasattr(value, "__array_namespace__"):
-        return DLPackKind(value.__array_namespace__())
-    return None
-
-
-def view(value: Any, codes: bool = False) -> View:
-    """Address, shape and type of an array; with `codes`, of the bytes of an array of 8- or 4-bit floats."""
-    kind = kind_of(value)
-    if kind is None:
-        raise CompileError(f"expected an array (NumPy, torch, or with DLPack), but got {type(value).__name__}")
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    return kind.view(value, codes)
+from .kinds import kind_of
 
 
 def _ceil_div(a: int, b: int) -> int:

@@ -12,11 +12,15 @@ import threading
 from collections.abc import Callable
 from typing import Any, overload
 
-from . import _vernier, arrays
+import numpy as np
+
+from . import _vernier, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
 from .dtypes import BY_MLIR, DType
 from .errors import CompileError, LaunchError
+from .kinds import HOST
 from .language.values import any_traced
+from .toolchain import ptxas
 from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
 
 DEFAULT_CACHE_BYTES = 1 << 30
@@ -35,12 +39,13 @@ class CallValue:
 
     leaf: Leaf
     raw: Raw
-    kind: arrays.Kind
+    kind: kinds.Kind
     owner: Any
+    device: int = HOST
 
 
-def _component(array: Any, name: str) -> arrays.View:
-    view = arrays.view(array, codes=True)
+def _component(array: Any, name: str) -> kinds.View:
+    view = kinds.view(array, codes=True)
     if view.dtype.numpy.itemsize != 1:
         raise LaunchError(f"expected {name} in bytes (uint8), but got {view.dtype.name}")
     return view
@@ -50,25 +55,53 @@ def _call_value(value: Any) -> CallValue:
     if isinstance(value, ScaledTensor):
         if value.grouped:
             raise CompileError("nothing here reads a grouped transpose; grouped_wgrad takes its operands by rows")
-        kind = arrays.kind_of(value.payload)
+        kind = kinds.kind_of(value.payload)
         if kind is None:
             raise CompileError(f"expected a scaled tensor of arrays, but got {value!r}")
         payload, scales = _component(value.payload, "payload"), _component(value.scales, "scales")
         addresses, owners = [payload.address, scales.address], [payload.owner, scales.owner]
+        devices = {payload.device, scales.device}
         if value.tensor_scale is not None:
-            view = arrays.view(value.tensor_scale)
+            view = kinds.view(value.tensor_scale)
             if view.dtype.mlir != "f32":
                 raise LaunchError(f"expected tensor_scale in float32, but got {view.dtype.name}")
             addresses.append(view.address)
             owners.append(view.owner)
+            devices.add(view.device)
+        if len(devices) > 1:
+            raise LaunchError(f"expected payload and scales on one device, but got {' and '.join(map(_device_name, sorted(devices)))}")
         leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis)
-        return CallValue(leaf, (value.shape, addresses), kind, owners)
-    kind = arrays.kind_of(value)
-    view = arrays.view(value)
+        return CallValue(leaf, (value.shape, addresses), kind, owners, payload.device)
+    kind = kinds.kind_of(value)
+    view = kinds.view(value)
     assert kind is not None
     leaf = Leaf((None, *view.shape[1:]) if view.shape else (), dtype=view.dtype)
     shape = view.shape[:1] if leaf.is_column else view.shape
-    return CallValue(leaf, (shape, [view.address]), kind, view.owner)
+    return CallValue(leaf, (shape, [view.address]), kind, view.owner, view.device)
+
+
+def _device_name(device: int) -> str:
+    return "the CPU" if device == HOST else f"cuda:{device}"
+
+
+def _device_of(values: list[CallValue], originals: list[Any]) -> int:
+    """The device that all arrays are on. Scalars of the host are moved there."""
+    device = next((v.device for v in values if v.device != HOST), HOST)
+    if device == HOST:
+        return HOST
+    kind = next(v.kind for v in values if v.device == device)
+    for i, value in enumerate(values):
+        if value.device == device:
+            continue
+        if value.device != HOST or value.raw[0]:
+            first = next(j for j, v in enumerate(values) if v.device == device)
+            raise LaunchError(
+                f"expected all arrays on one device, but argument {first} is on {_device_name(device)} and argument {i} on {_device_name(value.device)}"
+            )
+        assert value.leaf.dtype is not None
+        moved = kind.scalar(np.asarray(originals[i]).item(), value.leaf.dtype, device)
+        values[i] = dataclasses.replace(value, raw=((), [kinds.view(moved).address]), owner=moved, kind=kind, device=device)
+    return device
 
 
 def _dtypes_of_results(outputs: Any) -> dict[int, DType]:
@@ -100,7 +133,7 @@ class Program:
         self.program: _vernier.Program | None = None
         if not traced.empty:
             try:
-                self.program = _vernier.load(traced.module, target, max_kernels, cache_folder, _cache_limit())
+                self.program = _vernier.load(traced.module, target, max_kernels, ptxas(target), cache_folder, _cache_limit())
             except CompileError as error:
                 raise CompileError(self._readable(str(error))) from None
 
@@ -114,8 +147,12 @@ class Program:
         return re.sub(r"argument (\d+)", name, message)
 
     def call(self, values: list[CallValue], originals: list[Any]) -> Any:
+        try:
+            device = _device_of(values, originals)
+        except LaunchError as error:
+            raise LaunchError(self._readable(str(error))) from None
         raws = [v.raw for v in values]
-        kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else arrays.NUMPY)
+        kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else kinds.NUMPY)
         results: list[tuple[tuple[int, ...], list[Any]]] = []
         if self.program is not None:
             try:
@@ -127,19 +164,19 @@ class Program:
                 made = []
                 for element, buffer_shape in buffers:
                     dtype = self._result_dtypes.get(i) if len(buffers) == 1 else None
-                    made.append(kind.empty(tuple(buffer_shape), dtype or BY_MLIR[element]))
-                outs.append((shape, [arrays.view(a).address for a in made]))
+                    made.append(kind.empty(tuple(buffer_shape), dtype or BY_MLIR[element], device))
+                outs.append((shape, [kinds.view(a).address for a in made]))
                 results.append((shape, made))
-            self.program.run(raws, outs)
+            self.program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
+            kind.finish(device)
         return self._assemble(self.trace.outputs, results, originals, kind)
 
-    def _assemble(self, tree: Any, results: list[Any], originals: list[Any], kind: arrays.Kind) -> Any:
+    def _assemble(self, tree: Any, results: list[Any], originals: list[Any], kind: kinds.Kind) -> Any:
         if isinstance(tree, Output):
             if tree.result is None:
                 return originals[tree.argument or 0]
             shape, made = results[tree.result]
-            wrap = getattr(kind, "wrap", lambda a: a)
-            made = [wrap(a) for a in made]
+            made = [kind.wrap(a) for a in made]
             if tree.format is not None:
                 return ScaledTensor(made[0], made[1], tree.format, shape, tree.axis, made[2] if len(made) > 2 else None,
                                     tree.grouped)  # fmt: skip
@@ -187,10 +224,11 @@ class Jit:
         originals: list[Any] = []
         tree = ("tuple", (flatten(args, originals), flatten(kwargs, originals)))
         values = [_call_value(v) for v in originals]
-        return self._program(tree, [v.leaf for v in values], args), values, originals
+        target = "host" if all(v.device == HOST for v in values) else "sm_90a"
+        return self._program(tree, [v.leaf for v in values], args, target), values, originals
 
-    def _program(self, tree: Any, leaves: list[Leaf], args: Any) -> Program:
-        key = (tree, tuple(leaves))
+    def _program(self, tree: Any, leaves: list[Leaf], args: Any, target: str) -> Program:
+        key = (tree, tuple(leaves), target)
         program = self._programs.get(key)
         if program is not None:
             return program
@@ -200,7 +238,7 @@ class Jit:
             if key not in self._programs:
                 traced = trace(self.function, tree, leaves)
                 self._programs[key] = Program(
-                    traced, self.max_kernels, "host", self._leaf_names(args), _vernier.default_cache_folder()
+                    traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder()
                 )
             return self._programs[key]
 
@@ -214,13 +252,21 @@ class Jit:
             names += [name] * len(leaves)
         return names
 
-    def ir(self, phase: str, *args: Any, **kwargs: Any) -> str:
-        """The module at a phase ("input", "fused", "loops", "llvm"), for these arguments (arrays or specs).
+    def ir(self, phase: str, *args: Any, target: str | None = None, **kwargs: Any) -> str:
+        """The program at a phase, for these arguments (arrays or specs).
+
+        Args:
+            phase: "input" or "fused"; "loops" or "llvm" of the host; "tiled", "scheduled", "nvvm", "ptx" or "cubin" (the
+                assembler's report) of sm_90a.
+            target: "host" or "sm_90a"; by default, the one that has the phase, and the host for those that both have.
 
         Raises CompileError for an unknown phase.
         """
         module = self._trace_for(args, kwargs).module
-        return _vernier.lower(module, "input", phase, False, "host", self.max_kernels)[-1][2]
+        if target is None:
+            on_host = {name: host for name, _, _, host, _ in _vernier.phases()}
+            target = "host" if on_host.get(phase, True) else "sm_90a"
+        return _vernier.lower(module, "input", phase, False, target, self.max_kernels, ptxas(target))[-1][2]
 
     def _trace_for(self, args: Any, kwargs: Any) -> Trace:
         originals: list[Any] = []
@@ -256,12 +302,27 @@ def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> A
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One kernel of an artifact."""
+    """One kernel of an artifact.
+
+    Attributes:
+        ptx, cubin: of the artifact that the kernel belongs to; empty for the host.
+        registers: of a thread.
+        spill_bytes: stored and loaded, of a thread, for want of registers.
+        shared_bytes: of a block.
+        warnings: what the assembler had to say.
+    """
 
     name: str
     schedule: str
     operations: tuple[str, ...]
     reasons: tuple[str, ...]
+    ptx: str = dataclasses.field(default="", repr=False)
+    cubin: bytes = dataclasses.field(default=b"", repr=False)
+    threads: int = 0
+    registers: int = 0
+    spill_bytes: int = 0
+    shared_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,11 +338,11 @@ class Artifact:
 
 
 def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, target: str = "host") -> Artifact:
-    """Compiles a function for arguments that are described rather than given.
+    """Compiles a function for arguments that are described rather than given. Needs no GPU.
 
     Args:
         specs: an ArraySpec or ScaledSpec for every array, constants for the rest.
-        target: "host".
+        target: "host" or "sm_90a".
 
     Raises:
         CompileError: the function does not compile, or the target is unknown to this build.
@@ -290,9 +351,15 @@ def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, 
     traced = jitted._trace_for(specs, {})
     if traced.empty:
         raise CompileError("the function computes nothing")
-    program = _vernier.load(traced.module, target, jitted.max_kernels, "", 0)
-    kernels = tuple(
-        Kernel(k["name"], k["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
-        for k in json.loads(program.metadata)["kernels"]
-    )
+    program = _vernier.load(traced.module, target, jitted.max_kernels, ptxas(target), "", 0)
+
+    def kernel(k: dict[str, Any]) -> Kernel:
+        common = (k["name"], k["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
+        if target == "host":
+            return Kernel(*common)
+        launch = k["launch"]
+        return Kernel(*common, program.ptx, program.code, launch["threads"], launch["registers"], launch["spillBytes"],
+                      launch["sharedBytes"], tuple(launch["warnings"]))  # fmt: skip
+
+    kernels = tuple(kernel(k) for k in json.loads(program.metadata)["kernels"])
     return Artifact(program.name, target, kernels, traced.module, program.code, program.metadata)

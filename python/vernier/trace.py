@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, dtypes
+from . import dtypes, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
 from .dtypes import DType
 from .errors import CompileError
@@ -43,7 +43,7 @@ class Slot:
 
 def flatten(value: Any, leaves: list[Any]) -> Hashable:
     """Takes the arrays out of nested lists, tuples and dicts. What is left is hashable and part of the program."""
-    if isinstance(value, (ScaledTensor, ArraySpec, ScaledSpec)) or arrays.is_array(value):
+    if isinstance(value, (ScaledTensor, ArraySpec, ScaledSpec)) or kinds.is_array(value):
         leaves.append(value)
         return Slot(len(leaves) - 1)
     if isinstance(value, float):

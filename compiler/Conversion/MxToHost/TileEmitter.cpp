@@ -346,7 +346,7 @@ LaneValue TileEmitter::quantized(mx::QuantizeOp op, Row row, const Chunk &chunk,
     Value step = arith::IndexCastOp::create(b, loc, type,
                                             vector::StepOp::create(b, loc, VectorType::get({chunk.lanes}, b.getIndexType())));
     Value counter = arith::AddIOp::create(b, loc, lanes.splat(first64, chunk.lanes), step);
-    codes = lanes.encodeStochastic(scaled, element, lanes.philox(scalar(op.getSeed()), counter));
+    codes = lanes.encodeStochastic(scaled, element, lanes.philox(lanes.splat(scalar(op.getSeed()), chunk.lanes), counter));
   } else {
     codes = lanes.encode(scaled, element);
   }

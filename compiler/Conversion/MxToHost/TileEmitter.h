@@ -2,7 +2,7 @@
 #ifndef VERNIER_COMPILER_CONVERSION_MXTOHOST_TILEEMITTER_H
 #define VERNIER_COMPILER_CONVERSION_MXTOHOST_TILEEMITTER_H
 
-#include "compiler/Conversion/MxToHost/Lanes.h"
+#include "compiler/Conversion/Lanes/Lanes.h"
 #include "dialects/mx/Analysis/KernelPlan.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"

@@ -29,7 +29,9 @@ static void usage(std::ostream &os) {
         "  --run-host         compile, run on this machine with made-up arguments, print the results\n"
         "  --rows N           run-time sizes for --run-host (4)\n"
         "  --max-kernels N    refuse to form more kernels\n"
-        "  -o FILE            write the object file there\n\n"
+        "  --target TARGET    host or sm_90a (host)\n"
+        "  --ptxas FILE       NVIDIA's assembler; without it, $VERNIER_PTXAS, $CUDA_HOME, the path\n"
+        "  -o FILE            write the object file or the cubin there\n\n"
         "phases:\n";
   for (const PhaseInfo &phase : listPhases())
     os << "  " << phase.name << std::string(19 - phase.name.size(), ' ') << phase.description << "\n";
@@ -68,6 +70,10 @@ static std::string parseArguments(int argc, char **argv, Arguments &args) {
       good = take(args.until);
     else if (word == "--dump-dir")
       good = take(args.dumpDir);
+    else if (word == "--target")
+      good = take(args.options.target);
+    else if (word == "--ptxas")
+      good = take(args.options.ptxas);
     else if (word == "-o")
       good = take(args.output);
     else if (word == "--rows")
@@ -197,7 +203,10 @@ int main(int argc, char **argv) {
   }
   bool compiles = args.until.empty();
   if (!args.dumpDir.empty() || !compiles) {
-    std::string until = compiles ? listPhases().back().name : args.until;
+    std::string until = args.until;
+    for (const PhaseInfo &phase : listPhases())
+      if (compiles && (args.options.target == "host" ? phase.onHost : phase.onGpu))
+        until = phase.name;
     auto dumps = lower(text.str(), args.from, until, !args.dumpDir.empty(), args.options);
     if (!dumps)
       return fail(dumps.error().message);
@@ -221,10 +230,18 @@ int main(int argc, char **argv) {
     if (std::ofstream file(args.output, std::ios::binary); !(file << artifact->code))
       return fail("cannot write " + args.output + ": " + std::strerror(errno));
   auto shared = std::make_shared<runtime::Artifact>(std::move(*artifact));
+  if (args.runHost && shared->target != "host")
+    return fail("--run-host needs --target host");
   if (args.runHost)
     return runHost(shared, args.rows);
   for (const runtime::KernelSpec &kernel : shared->kernels) {
     std::cout << "kernel " << kernel.name << ": " << kernel.schedule << "\n";
+    if (const runtime::LaunchSpec &launch = kernel.launch; launch.registers) {
+      std::cout << "  " << launch.threads << " threads, " << launch.registers << " registers, " << launch.spillBytes
+                << " bytes spilled, " << launch.sharedBytes << " bytes of shared memory\n";
+      for (const std::string &warning : launch.warnings)
+        std::cout << "  " << warning << "\n";
+    }
     for (const std::string &reason : kernel.reasons)
       std::cout << "  " << reason << "\n";
   }

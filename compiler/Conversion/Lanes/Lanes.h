@@ -1,13 +1,13 @@
 // Arithmetic on lanes: a vector, or a scalar, of numbers that are all treated alike.
-#ifndef VERNIER_COMPILER_CONVERSION_MXTOHOST_LANES_H
-#define VERNIER_COMPILER_CONVERSION_MXTOHOST_LANES_H
+#ifndef VERNIER_COMPILER_CONVERSION_LANES_LANES_H
+#define VERNIER_COMPILER_CONVERSION_LANES_LANES_H
 
 #include "dialects/mx/IR/Mx.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/TypeUtilities.h"
 
-namespace vernier::host {
+namespace vernier {
 
 class Lanes {
 public:
@@ -77,8 +77,13 @@ public:
   mlir::Value unpack(mlir::Value bytes);
 
   // --- functions (LanesMath.cpp) ---
+  // Each within 2 ulp of FP32.
   mlir::Value exp(mlir::Value x);
-  /// First word of Philox 4x32-10 with key `seed` (i64) and counter `index` (i64 lanes).
+  mlir::Value log(mlir::Value x);
+  mlir::Value tanh(mlir::Value x);
+  mlir::Value erfc(mlir::Value x);
+  mlir::Value pow(mlir::Value x, mlir::Value y);
+  /// First word of Philox 4x32-10 with key `seed` and counter `index` (i64 lanes).
   mlir::Value philox(mlir::Value seed, mlir::Value index);
 
   mlir::OpBuilder &builder() { return b; }
@@ -93,6 +98,6 @@ private:
   mlir::Location loc;
 };
 
-} // namespace vernier::host
+} // namespace vernier
 
 #endif

@@ -1,12 +1,12 @@
 // Codes and scales. Each function is one paragraph of the numerics contract.
-#include "compiler/Conversion/MxToHost/Lanes.h"
+#include "compiler/Conversion/Lanes/Lanes.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/bit.h"
 
 using namespace mlir;
 using namespace vernier;
-using namespace vernier::host;
+
 using arith::CmpIPredicate;
 
 static int64_t floatBits(double value) { return llvm::bit_cast<uint32_t>(float(value)); }

@@ -1,10 +1,9 @@
-#include "compiler/Conversion/MxToHost/Lanes.h"
+#include "compiler/Conversion/Lanes/Lanes.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace vernier;
-using namespace vernier::host;
 
 Type Lanes::typeLike(Value like, Type element) {
   if (auto vector = llvm::dyn_cast<VectorType>(like.getType()))

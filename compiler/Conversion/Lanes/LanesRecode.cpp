@@ -3,14 +3,14 @@
 // The general way works on 16-bit integers and is right for everything. Real data is nearly always tamer than that, and
 // a whole chunk of it can then be re-encoded on bytes: each pair of elements has a short way for the codes that stay
 // normal, with a test whether all codes of the chunk are such.
-#include "compiler/Conversion/MxToHost/Lanes.h"
+#include "compiler/Conversion/Lanes/Lanes.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace vernier;
-using namespace vernier::host;
+
 using arith::CmpIPredicate;
 
 namespace {

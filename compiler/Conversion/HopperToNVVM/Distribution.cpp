@@ -1,0 +1,252 @@
+#include "compiler/Conversion/HopperToNVVM/Distribution.h"
+
+#include "compiler/Conversion/HopperToNVVM/DeviceMath.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::simt;
+
+Value vernier::simt::intrinsic(OpBuilder &b, Location loc, StringRef name, Type result, ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(b, loc, result, b.getStringAttr(name), operands).getResult(0);
+}
+
+Distribution::Distribution(func::FuncOp source, LLVM::LLVMFuncOp target, LLVM::GlobalOp shared)
+    : b(OpBuilder::atBlockEnd(&target.getBody().front())), loc(source.getLoc()), lanes(b, loc), source(source), target(target),
+      shared(shared), layout(source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout)), V(layout.getVector()),
+      items(layout.items()) {}
+
+LogicalResult Distribution::run() {
+  for (auto [from, to] : llvm::zip(source.getArguments(), target.getArguments()))
+    scalars[from] =
+        to.getType().isInteger(64) ? arith::IndexCastOp::create(b, loc, b.getIndexType(), to).getResult() : Value(to);
+  Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  thread = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
+  threadRow = arith::ShRUIOp::create(b, loc, thread, index(llvm::Log2_64(layout.getThreadCols())));
+  threadCol = arith::AndIOp::create(b, loc, thread, index(layout.getThreadCols() - 1));
+  return block(source.getBody().front());
+}
+
+LogicalResult Distribution::block(Block &from) {
+  for (Operation &op : from)
+    if (failed(visit(op)))
+      return failure();
+  return success();
+}
+
+bool Distribution::isTile(Type type) {
+  auto vector = llvm::dyn_cast<VectorType>(type);
+  return vector && vector.getRank() == 2;
+}
+
+SmallVector<Type> Distribution::partTypes(Type type) {
+  if (!isTile(type))
+    return {type};
+  auto vector = llvm::cast<VectorType>(type);
+  int64_t rows = layout.localRows(vector.getDimSize(0)), cols = layout.localCols(vector.getDimSize(1));
+  Type element = vector.getElementType();
+  if (isCodes(element)) {
+    cols = cols * element.getIntOrFloatBitWidth() / 32;
+    element = b.getI32Type();
+  }
+  return SmallVector<Type>(rows, VectorType::get({cols}, element));
+}
+
+LogicalResult Distribution::visit(Operation &op) {
+  loc = op.getLoc();
+  if (auto load = llvm::dyn_cast<hopper::LoadOp>(op))
+    return this->load(load);
+  if (auto store = llvm::dyn_cast<hopper::StoreOp>(op))
+    return this->store(store);
+  if (auto store = llvm::dyn_cast<hopper::StoreTransposedOp>(op))
+    return storeTransposed(store);
+  if (auto reduce = llvm::dyn_cast<hopper::ReduceOp>(op))
+    return this->reduce(reduce);
+  if (auto encode = llvm::dyn_cast<hopper::EncodeOp>(op))
+    return this->encode(encode);
+  if (auto decode = llvm::dyn_cast<hopper::DecodeOp>(op))
+    return this->decode(decode);
+  if (auto recode = llvm::dyn_cast<hopper::RecodeOp>(op))
+    return this->recode(recode);
+  if (auto keep = llvm::dyn_cast<hopper::KeepOp>(op))
+    return this->keep(keep);
+  if (auto expand = llvm::dyn_cast<hopper::ExpandOp>(op)) {
+    tiles[expand.getResult()] = expanded(expand.getInput(), tileType(expand.getResult()));
+    return success();
+  }
+  if (auto rows = llvm::dyn_cast<hopper::RowsOp>(op)) {
+    int64_t gridRows = tileType(rows.getResult()).getDimSize(0), height = layout.blockRows(gridRows);
+    Parts result;
+    for (int64_t i = 0, n = layout.localRows(gridRows); i < n; ++i) {
+      Value row = itemRow(layout.itemOf(i, gridRows));
+      if (height > 1) // the first row of the block
+        row = arith::AndIOp::create(b, loc, row, index(-height));
+      result.push_back(fromNumbers(arith::AddIOp::create(b, loc, number(rows.getFirst()), row).getResult(), b.getIndexType()));
+    }
+    tiles[rows.getResult()] = result;
+    return success();
+  }
+  if (auto columns = llvm::dyn_cast<hopper::ColumnsOp>(op)) {
+    Value first = arith::AddIOp::create(b, loc, number(columns.getFirst()), gridColumn(layout.getCols()));
+    SmallVector<Value> numbers;
+    for (int64_t lane = 0; lane < V; ++lane)
+      numbers.push_back(arith::AddIOp::create(b, loc, first, index(lane)));
+    tiles[columns.getResult()] = {fromNumbers(numbers, b.getIndexType())};
+    return success();
+  }
+  if (llvm::isa<gpu::BlockIdOp, gpu::GridDimOp>(op)) {
+    Value v = llvm::isa<gpu::BlockIdOp>(op) ? NVVM::BlockIdXOp::create(b, loc, b.getI32Type()).getResult()
+                                            : NVVM::GridDimXOp::create(b, loc, b.getI32Type()).getResult();
+    scalars[op.getResult(0)] = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v);
+    return success();
+  }
+  if (llvm::isa<memref::LoadOp>(op))
+    return memrefLoad(op);
+  if (llvm::isa<func::ReturnOp>(op)) {
+    LLVM::ReturnOp::create(b, loc, ValueRange{});
+    return success();
+  }
+  bool anyTile = llvm::any_of(op.getResultTypes(), [&](Type type) { return isTile(type); });
+  if (op.getNumRegions() || op.hasTrait<OpTrait::IsTerminator>() || !anyTile)
+    return rebuild(op);
+  if (auto constant = llvm::dyn_cast<arith::ConstantOp>(op)) {
+    auto dense = llvm::cast<DenseElementsAttr>(constant.getValue());
+    SmallVector<Type> types = partTypes(constant.getType());
+    if (isCodes(dense.getElementType()) || !dense.isSplat())
+      return op.emitError() << "expected a splat of numbers";
+    auto type = llvm::cast<VectorType>(types.front());
+    Value v = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, dense.getSplatValue<Attribute>()));
+    tiles[constant.getResult()] = Parts(types.size(), v);
+    return success();
+  }
+  if (auto broadcast = llvm::dyn_cast<vector::BroadcastOp>(op)) {
+    SmallVector<Type> types = partTypes(broadcast.getResult().getType());
+    Value v = vector::BroadcastOp::create(b, loc, types.front(), number(broadcast.getSource()));
+    tiles[broadcast.getResult()] = Parts(types.size(), v);
+    return success();
+  }
+  return elementwise(op);
+}
+
+LogicalResult Distribution::elementwise(Operation &op) {
+  if (!OpTrait::hasElementwiseMappableTraits(&op))
+    return op.emitError() << "has no lowering to threads";
+  auto type = tileType(op.getResult(0));
+  if (isCodes(type.getElementType()))
+    return op.emitError() << "computes on codes";
+  Parts result;
+  for (auto [i, partType] : llvm::enumerate(partTypes(type))) {
+    SmallVector<Value> operands;
+    for (Value operand : op.getOperands())
+      operands.push_back(isTile(operand.getType()) ? parts(operand)[i] : number(operand));
+    if (Value v = deviceMath(lanes, op, operands)) {
+      result.push_back(v);
+      continue;
+    }
+    OperationState state(loc, op.getName());
+    state.addOperands(operands);
+    state.addAttributes(op.getAttrs());
+    state.addTypes(partType);
+    result.push_back(b.create(state)->getResult(0));
+  }
+  tiles[op.getResult(0)] = result;
+  return success();
+}
+
+void Distribution::mapFlat(Value from, ValueRange &flat) {
+  size_t count = partTypes(from.getType()).size();
+  if (isTile(from.getType()))
+    tiles[from] = Parts(flat.take_front(count));
+  else
+    scalars[from] = flat.front();
+  flat = flat.drop_front(count);
+}
+
+/// The same operation on scalars and flattened tiles, regions and all.
+LogicalResult Distribution::rebuild(Operation &op) {
+  OperationState state(loc, op.getName());
+  for (Value operand : op.getOperands()) {
+    if (isTile(operand.getType()))
+      state.addOperands(parts(operand));
+    else
+      state.addOperands(number(operand));
+  }
+  for (Type type : op.getResultTypes())
+    state.addTypes(partTypes(type));
+  state.addAttributes(op.getAttrs());
+  for (unsigned i = 0; i < op.getNumRegions(); ++i)
+    state.addRegion();
+  Operation *made = b.create(state);
+  for (auto [from, to] : llvm::zip(op.getRegions(), made->getRegions())) {
+    if (from.empty())
+      continue;
+    OpBuilder::InsertionGuard guard(b);
+    SmallVector<Type> types;
+    for (BlockArgument argument : from.getArguments())
+      llvm::append_range(types, partTypes(argument.getType()));
+    Block *body = b.createBlock(&to, {}, types, SmallVector<Location>(types.size(), loc));
+    ValueRange flat = body->getArguments();
+    for (BlockArgument argument : from.getArguments())
+      mapFlat(argument, flat);
+    if (failed(block(from.front())))
+      return failure();
+  }
+  loc = op.getLoc();
+  ValueRange flat = made->getResults();
+  for (Value result : op.getResults())
+    mapFlat(result, flat);
+  return success();
+}
+
+Parts Distribution::expanded(Value grid, VectorType to) { return expandedParts(parts(grid), tileType(grid), to); }
+
+Parts Distribution::expandedParts(Parts from, VectorType fromType, VectorType to) {
+  int64_t fromRows = fromType.getDimSize(0), fromCols = fromType.getDimSize(1);
+  int64_t toRows = to.getDimSize(0), toCols = to.getDimSize(1);
+  int64_t cols = layout.localCols(toCols), given = layout.localCols(fromCols);
+  Parts result;
+  for (int64_t i = 0, n = layout.localRows(toRows); i < n; ++i) {
+    Value row = from[layout.localRowOf(layout.itemOf(i, toRows), fromRows)];
+    if (given != cols) {
+      SmallVector<int64_t> mask;
+      for (int64_t j = 0; j < cols; ++j)
+        mask.push_back(layout.localColOf(j * (V / cols), fromCols));
+      row = vector::ShuffleOp::create(b, loc, row, row, mask);
+    }
+    result.push_back(row);
+  }
+  return result;
+}
+
+// --- small pieces ---
+
+Value Distribution::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
+Value Distribution::i32(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(value))); }
+Value Distribution::bit(bool value) { return arith::ConstantOp::create(b, loc, b.getBoolAttr(value)); }
+Value Distribution::extract(Value vector, int64_t at) { return vector::ExtractOp::create(b, loc, vector, at); }
+Value Distribution::fromNumbers(ArrayRef<Value> numbers, Type element) {
+  return vector::FromElementsOp::create(b, loc, VectorType::get({int64_t(numbers.size())}, element), numbers);
+}
+Value Distribution::toI64(Value v) { return arith::IndexCastOp::create(b, loc, b.getI64Type(), v); }
+void Distribution::barrier() { NVVM::Barrier0Op::create(b, loc); }
+
+Value Distribution::sharedPointer(int64_t offset, Value bytes) {
+  Value base = LLVM::AddressOfOp::create(b, loc, shared);
+  Value at = arith::AddIOp::create(b, loc, bytes, i32(offset));
+  return LLVM::GEPOp::create(b, loc, base.getType(), b.getI8Type(), base, ValueRange{at});
+}
+
+LogicalResult Distribution::memrefLoad(Operation &op) {
+  auto load = llvm::cast<memref::LoadOp>(op);
+  if (load.getMemRefType().getRank() != 1)
+    return op.emitError() << "expected a vector";
+  Value base = number(load.getMemref());
+  Value at = LLVM::GEPOp::create(b, loc, base.getType(), load.getType(), base, ValueRange{toI64(number(load.getIndices()[0]))});
+  scalars[load.getResult()] = LLVM::LoadOp::create(b, loc, load.getType(), at);
+  return success();
+}

@@ -1,0 +1,121 @@
+// One function over tiles, rewritten for one thread.
+#ifndef VERNIER_COMPILER_CONVERSION_HOPPERTONVVM_DISTRIBUTION_H
+#define VERNIER_COMPILER_CONVERSION_HOPPERTONVVM_DISTRIBUTION_H
+
+#include "compiler/Conversion/Lanes/Lanes.h"
+#include "dialects/hopper/IR/Hopper.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+namespace vernier::simt {
+
+/// A thread's part of a tile: a vector for each of its rows.
+using Parts = llvm::SmallVector<mlir::Value>;
+
+class Distribution {
+public:
+  Distribution(mlir::func::FuncOp source, mlir::LLVM::LLVMFuncOp target, mlir::LLVM::GlobalOp shared);
+  mlir::LogicalResult run();
+
+private:
+  // --- Distribution.cpp ---
+  mlir::LogicalResult block(mlir::Block &source);
+  mlir::LogicalResult visit(mlir::Operation &op);
+  mlir::LogicalResult rebuild(mlir::Operation &op);
+  mlir::LogicalResult elementwise(mlir::Operation &op);
+  llvm::SmallVector<mlir::Type> partTypes(mlir::Type type);
+  void mapFlat(mlir::Value from, mlir::ValueRange &flat);
+  Parts parts(mlir::Value tile) { return tiles.lookup(tile); }
+  mlir::Value number(mlir::Value scalar) { return scalar ? scalars.lookup(scalar) : mlir::Value(); }
+  Parts expanded(mlir::Value grid, mlir::VectorType to);
+  Parts expandedParts(Parts grid, mlir::VectorType from, mlir::VectorType to);
+
+  // --- Moves.cpp ---
+  mlir::LogicalResult load(hopper::LoadOp op);
+  mlir::LogicalResult store(hopper::StoreOp op);
+  mlir::LogicalResult storeTransposed(hopper::StoreTransposedOp op);
+  mlir::LogicalResult storeGridTransposed(hopper::StoreTransposedOp op);
+  /// How a memref of a matrix is addressed: codes of 4 bits share bytes.
+  struct Address {
+    mlir::Value base;
+    mlir::Value stride;   ///< bytes a row.
+    int64_t elementBits;
+  };
+  Address addressOf(mlir::Value memref, mlir::VectorType tile, mlir::Value stride);
+  mlir::Value pointer(const Address &address, mlir::Value row, mlir::Value col);
+  /// The column of a grid, relative to the tile's first, that this thread's first number has.
+  mlir::Value gridColumn(int64_t gridCols);
+  mlir::Value itemRow(int64_t item); ///< of this thread, relative to the tile.
+  mlir::Value ownsGrid(mlir::VectorType grid);
+  /// Rows of codes as words of neighbouring rows: words[word][column].
+  llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
+
+  // --- Reductions.cpp ---
+  mlir::LogicalResult reduce(hopper::ReduceOp op);
+  Parts magnitudes(hopper::ReduceOp op);
+  mlir::Value combine(hopper::ReduceKind kind, mlir::Value a, mlir::Value c);
+  void combineAcrossWarps(hopper::ReduceOp op, llvm::SmallVector<mlir::Value> &numbers, llvm::ArrayRef<int64_t> masks);
+
+  // --- Codes.cpp ---
+  mlir::LogicalResult encode(hopper::EncodeOp op);
+  mlir::LogicalResult decode(hopper::DecodeOp op);
+  mlir::LogicalResult recode(hopper::RecodeOp op);
+  mlir::LogicalResult keep(hopper::KeepOp op);
+
+  // --- small pieces ---
+  bool isTile(mlir::Type type);
+  mlir::VectorType tileType(mlir::Value v) { return llvm::cast<mlir::VectorType>(v.getType()); }
+  bool isCodes(mlir::Type element) { return llvm::isa<mlir::Float8E4M3FNType, mlir::Float4E2M1FNType>(element); }
+  mlir::Value index(int64_t value);
+  mlir::Value i32(int64_t value);
+  mlir::Value bit(bool value);
+  mlir::Value extract(mlir::Value vector, int64_t at);
+  mlir::Value fromNumbers(llvm::ArrayRef<mlir::Value> numbers, mlir::Type element);
+  mlir::Value toI64(mlir::Value index);
+  void barrier();
+  mlir::Value sharedPointer(int64_t offset, mlir::Value bytes);
+  mlir::LogicalResult memrefLoad(mlir::Operation &op);
+
+  mlir::OpBuilder b;
+  mlir::Location loc;
+  Lanes lanes;
+  mlir::func::FuncOp source;
+  mlir::LLVM::LLVMFuncOp target;
+  mlir::LLVM::GlobalOp shared;
+  hopper::LayoutAttr layout;
+  int64_t V, items;
+  mlir::Value thread, threadRow, threadCol; ///< index
+  llvm::DenseMap<mlir::Value, mlir::Value> scalars;
+  llvm::DenseMap<mlir::Value, Parts> tiles;
+};
+
+/// An intrinsic of LLVM, by its name.
+mlir::Value intrinsic(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef name, mlir::Type result, mlir::ValueRange operands);
+
+/// Arithmetic on codes held as words, for one row of a thread (CodeWords.cpp).
+class CodeWords {
+public:
+  CodeWords(mlir::OpBuilder &b, mlir::Location loc) : b(b), loc(loc) {}
+  mlir::Value i32(int64_t value);
+  mlir::Value prmt(mlir::Value a, mlir::Value c, mlir::Value selector);
+  mlir::Value op(llvm::StringRef name, mlir::Value a, mlir::Value c);
+  /// Pairs of f16 (vector<2xf16>) with the codes' values, exactly, in order.
+  llvm::SmallVector<mlir::Value> toHalves(mlir::Value words, mlir::Type element);
+  /// Four rounded E4M3 codes a word from pairs of f16.
+  mlir::Value e4m3FromHalves(mlir::Value low, mlir::Value high);
+  /// Eight E2M1 codes a word, from eight E4M3 codes of values * 2^-6 that are E2M1 numbers: their codes are four times those.
+  mlir::Value packQuarter(mlir::Value low, mlir::Value high);
+  /// Rounds magnitudes to E2M1 numbers, on any float vector whose element is exact for them; both are scaled by 2^-6.
+  mlir::Value roundToE2M1(mlir::Value scaled);
+  mlir::Value pair(mlir::Value low, mlir::Value high, mlir::Type element);
+  mlir::Value e4m3FromFloats(mlir::Value low, mlir::Value high); ///< i16 of two codes
+  mlir::Value joinHalfWords(mlir::Value low, mlir::Value high);
+  mlir::Value splat(double value, mlir::VectorType type);
+
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+};
+
+} // namespace vernier::simt
+
+#endif

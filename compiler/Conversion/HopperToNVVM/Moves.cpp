@@ -1,0 +1,368 @@
+// Between memory and the parts of a thread.
+#include "compiler/Conversion/HopperToNVVM/Distribution.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::simt;
+using arith::CmpIPredicate;
+
+static Value add(OpBuilder &b, Location loc, Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
+
+Value Distribution::itemRow(int64_t item) {
+  int64_t group = layout.getRowGroup();
+  Value first = group == 1 ? threadRow : arith::ShLIOp::create(b, loc, threadRow, index(llvm::Log2_64(group))).getResult();
+  return add(b, loc, first, index(item / group * layout.getThreadRows() * group + item % group));
+}
+
+Value Distribution::gridColumn(int64_t gridCols) {
+  int64_t width = layout.blockCols(gridCols);
+  if (width <= V)
+    return arith::MulIOp::create(b, loc, threadCol, index(V / width));
+  return arith::ShRUIOp::create(b, loc, threadCol, index(llvm::Log2_64(width / V)));
+}
+
+Value Distribution::ownsGrid(VectorType grid) {
+  Value owns;
+  auto first = [&](Value coordinate, int64_t sharing) {
+    if (sharing == 1)
+      return;
+    Value rest = arith::AndIOp::create(b, loc, coordinate, index(sharing - 1));
+    Value is = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, rest, index(0));
+    owns = owns ? arith::AndIOp::create(b, loc, owns, is).getResult() : is;
+  };
+  first(threadCol, layout.sharingCols(grid.getDimSize(1)));
+  first(threadRow, layout.sharingRows(grid.getDimSize(0)));
+  return owns;
+}
+
+Distribution::Address Distribution::addressOf(Value memref, VectorType tile, Value stride) {
+  auto type = llvm::cast<MemRefType>(memref.getType());
+  int64_t bits = tile.getElementType().isIndex() ? 64 : tile.getElementTypeBitWidth();
+  Address address{number(memref), {}, bits};
+  if (type.getRank() < 2)
+    return address;
+  if (stride) // columns of a packed row fill whole bytes
+    address.stride = bits < 8 ? arith::ShRUIOp::create(b, loc, add(b, loc, number(stride), index(1)), index(1)).getResult()
+                              : arith::MulIOp::create(b, loc, number(stride), index(bits / 8)).getResult();
+  else
+    address.stride = index(type.getDimSize(1) * type.getElementTypeBitWidth() / 8);
+  return address;
+}
+
+Value Distribution::pointer(const Address &address, Value row, Value col) {
+  Value bytes = index(0);
+  if (col)
+    bytes = address.elementBits < 8 ? arith::ShRUIOp::create(b, loc, col, index(1)).getResult()
+                                    : arith::MulIOp::create(b, loc, col, index(address.elementBits / 8)).getResult();
+  if (row && address.stride)
+    bytes = add(b, loc, arith::MulIOp::create(b, loc, row, address.stride), bytes);
+  else if (row)
+    bytes = add(b, loc, arith::MulIOp::create(b, loc, row, index(address.elementBits / 8)), bytes);
+  return LLVM::GEPOp::create(b, loc, address.base.getType(), b.getI8Type(), address.base, ValueRange{toI64(bytes)});
+}
+
+/// Element in which pieces of a row are moved: packed codes as bytes.
+static Type movedType(OpBuilder &b, Type element) {
+  if (element.getIntOrFloatBitWidth() <= 8)
+    return b.getI8Type();
+  return element;
+}
+
+LogicalResult Distribution::load(hopper::LoadOp op) {
+  VectorType tile = tileType(op.getResult());
+  Type element = tile.getElementType();
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  int64_t lanesHere = layout.localCols(tile.getDimSize(1));
+  int64_t perMoved = element.getIntOrFloatBitWidth() < 8 ? 2 : 1;
+  Type moved = movedType(b, element);
+  int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
+  // At most 16 bytes at a time.
+  piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
+  Value column = op.getCols() ? add(b, loc, number(op.getCols()), gridColumn(tile.getDimSize(1))) : Value();
+  Parts result;
+  for (auto [i, partType] : llvm::enumerate(partTypes(tile))) {
+    Value row = op.getRows() ? extract(parts(op.getRows())[i], 0) : Value();
+    Value present = op.getPresent() ? extract(expanded(op.getPresent(), VectorType::get({tile.getDimSize(0), 1}, b.getI1Type()))[i], 0)
+                                    : Value();
+    auto pieceType = VectorType::get({piece / perMoved}, moved);
+    auto whole = VectorType::get({lanesHere / perMoved}, moved);
+    Value collected;
+    for (int64_t at = 0; at < lanesHere; at += piece) {
+      Value here = column ? add(b, loc, column, index(at)) : Value();
+      Value condition = present;
+      if (op.getLimit()) {
+        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, here, number(op.getLimit()));
+        condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
+      }
+      auto read = [&]() -> Value {
+        unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
+        // Wide pieces as words: every element type then takes the same instruction.
+        if (bytes >= 4) {
+          Value words = LLVM::LoadOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), pointer(address, row, here), bytes);
+          return vector::BitCastOp::create(b, loc, pieceType, words);
+        }
+        return LLVM::LoadOp::create(b, loc, pieceType, pointer(address, row, here), bytes);
+      };
+      Value v;
+      if (condition) {
+        auto branch = scf::IfOp::create(b, loc, pieceType, condition, /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        scf::YieldOp::create(b, loc, read());
+        b.setInsertionPointToStart(branch.elseBlock());
+        Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(pieceType));
+        scf::YieldOp::create(b, loc, zero);
+        v = branch.getResult(0);
+      } else {
+        v = read();
+      }
+      if (piece == lanesHere) {
+        collected = v;
+      } else {
+        if (!collected)
+          collected = arith::ConstantOp::create(b, loc, b.getZeroAttr(whole));
+        collected = vector::InsertStridedSliceOp::create(b, loc, v, collected, at / perMoved, 1);
+      }
+    }
+    result.push_back(collected.getType() == partType ? collected : vector::BitCastOp::create(b, loc, llvm::cast<VectorType>(partType), collected).getResult());
+  }
+  tiles[op.getResult()] = result;
+  return success();
+}
+
+LogicalResult Distribution::store(hopper::StoreOp op) {
+  VectorType tile = tileType(op.getValue());
+  Type element = tile.getElementType();
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  int64_t lanesHere = layout.localCols(tile.getDimSize(1));
+  int64_t perMoved = element.getIntOrFloatBitWidth() < 8 ? 2 : 1;
+  Type moved = movedType(b, element);
+  int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
+  piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
+  Value column = op.getCols() ? add(b, loc, number(op.getCols()), gridColumn(tile.getDimSize(1))) : Value();
+  Value owns = ownsGrid(tile);
+  for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
+    Value row = op.getRows() ? extract(parts(op.getRows())[i], 0) : Value();
+    Value valid = op.getValid() ? extract(parts(op.getValid())[i], 0) : Value();
+    if (owns)
+      valid = valid ? arith::AndIOp::create(b, loc, valid, owns).getResult() : owns;
+    auto whole = VectorType::get({lanesHere / perMoved}, moved);
+    Value bytesOrNumbers = part.getType() == whole ? part : vector::BitCastOp::create(b, loc, whole, part).getResult();
+    for (int64_t at = 0; at < lanesHere; at += piece) {
+      Value here = column ? add(b, loc, column, index(at)) : Value();
+      Value condition = valid;
+      if (op.getLimit()) {
+        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, here, number(op.getLimit()));
+        condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
+      }
+      OpBuilder::InsertionGuard guard(b);
+      if (condition) {
+        auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
+        b.setInsertionPointToStart(branch.thenBlock());
+      }
+      Value v = bytesOrNumbers;
+      if (piece != lanesHere)
+        v = vector::ExtractStridedSliceOp::create(b, loc, v, at / perMoved, piece / perMoved, 1);
+      unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
+      if (bytes >= 4)
+        v = vector::BitCastOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), v);
+      LLVM::StoreOp::create(b, loc, v, pointer(address, row, here), bytes);
+    }
+  }
+  return success();
+}
+
+/// Few bytes, such as scales: each number by its first holder, one by one.
+LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
+  VectorType tile = tileType(op.getValue());
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  Value owns = ownsGrid(tile);
+  int64_t gridRows = tile.getDimSize(0), height = layout.blockRows(gridRows);
+  for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
+    Value row = arith::DivUIOp::create(b, loc, itemRow(layout.itemOf(i, gridRows)), index(height));
+    Value condition = owns;
+    auto demand = [&](Value limit, Value at) {
+      if (!limit)
+        return;
+      Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, number(limit));
+      condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
+    };
+    demand(op.getRows(), row);
+    Value rowCondition = condition;
+    for (int64_t j = 0, n = layout.localCols(tile.getDimSize(1)); j < n; ++j) {
+      Value col = add(b, loc, gridColumn(tile.getDimSize(1)), index(j));
+      condition = rowCondition;
+      demand(op.getCols(), col);
+      OpBuilder::InsertionGuard guard(b);
+      if (condition) {
+        auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
+        b.setInsertionPointToStart(branch.thenBlock());
+      }
+      Value to = pointer(address, add(b, loc, number(op.getFirstCol()), col), add(b, loc, number(op.getFirstRow()), row));
+      LLVM::StoreOp::create(b, loc, extract(part, j), to);
+    }
+  }
+  return success();
+}
+
+SmallVector<SmallVector<Value>> Distribution::turnedWords(ArrayRef<Value> rows, int64_t bits) {
+  CodeWords words(b, loc);
+  int64_t perWord = 32 / bits;
+  SmallVector<SmallVector<Value>> result;
+  for (size_t first = 0; first < rows.size(); first += perWord) {
+    SmallVector<Value> columns;
+    ArrayRef<Value> group = rows.slice(first, perWord);
+    auto wordsOf = [&](Value row) -> Value {
+      auto type = llvm::cast<VectorType>(row.getType());
+      int64_t count = type.getNumElements() * type.getElementTypeBitWidth() / 32;
+      return type.getElementTypeBitWidth() == 32 && type.getElementType().isInteger(32)
+                 ? row
+                 : vector::BitCastOp::create(b, loc, VectorType::get({count}, b.getI32Type()), row).getResult();
+    };
+    SmallVector<Value> source = llvm::map_to_vector(group, wordsOf);
+    int64_t count = llvm::cast<VectorType>(source[0].getType()).getNumElements();
+    for (int64_t w = 0; w < count; ++w) {
+      SmallVector<Value> square = llvm::map_to_vector(source, [&](Value row) { return extract(row, w); });
+      auto prmt = [&](Value a, Value c, int64_t selector) { return words.prmt(a, c, i32(selector)); };
+      if (bits == 32) {
+        columns.push_back(square[0]);
+      } else if (bits == 16) {
+        columns.push_back(prmt(square[0], square[1], 0x5410));
+        columns.push_back(prmt(square[0], square[1], 0x7632));
+      } else if (bits == 8) {
+        // Four rows of four bytes: pairs first, then pairs of pairs.
+        Value a = prmt(square[0], square[1], 0x5140), c = prmt(square[0], square[1], 0x7362);
+        Value d = prmt(square[2], square[3], 0x5140), e = prmt(square[2], square[3], 0x7362);
+        for (auto [low, high, selector] : {std::tuple(a, d, 0x5410), {a, d, 0x7632}, {c, e, 0x5410}, {c, e, 0x7632}})
+          columns.push_back(prmt(low, high, selector));
+      } else {
+        // Eight rows of eight codes: swap nibbles within pairs of rows, then bytes as above.
+        SmallVector<Value> even, odd;
+        for (int r = 0; r < 8; r += 2) {
+          auto mask = [&](Value v, int64_t m) { return words.op("and", v, i32(m)); };
+          even.push_back(words.op("or", mask(square[r], 0x0f0f0f0f), words.op("shl", mask(square[r + 1], 0x0f0f0f0f), i32(4))));
+          odd.push_back(words.op("or", words.op("shr", mask(square[r], 0xf0f0f0f0), i32(4)), mask(square[r + 1], 0xf0f0f0f0)));
+        }
+        SmallVector<Value> evenColumns, oddColumns;
+        for (auto [from, to] : {std::pair(&even, &evenColumns), std::pair(&odd, &oddColumns)}) {
+          ArrayRef<Value> s = *from;
+          Value a = prmt(s[0], s[1], 0x5140), c = prmt(s[0], s[1], 0x7362);
+          Value d = prmt(s[2], s[3], 0x5140), e = prmt(s[2], s[3], 0x7362);
+          for (auto [low, high, selector] : {std::tuple(a, d, 0x5410), {a, d, 0x7632}, {c, e, 0x5410}, {c, e, 0x7632}})
+            to->push_back(prmt(low, high, selector));
+        }
+        for (int k = 0; k < 4; ++k) {
+          columns.push_back(evenColumns[k]);
+          columns.push_back(oddColumns[k]);
+        }
+      }
+    }
+    result.push_back(columns);
+  }
+  return result;
+}
+
+LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
+  VectorType tile = tileType(op.getValue());
+  int64_t R = layout.getRows(), C = layout.getCols(), group = layout.getRowGroup();
+  int64_t bits = tile.getElementTypeBitWidth();
+  bool fits = tile.getDimSize(0) == R && tile.getDimSize(1) == C && bits <= 32 && 32 / bits <= group && V * bits >= 32;
+  if (!fits) {
+    if (bits < 8)
+      return op.emitError() << "expected " << 32 / bits << " neighbouring rows a thread, but the layout is " << layout;
+    return storeGridTransposed(op);
+  }
+  if (!op.getShared() || !op.getSwizzle())
+    return op.emitError() << "expected shared memory; run hopper-allocate-shared first";
+  int64_t offset = *op.getShared(), perWord = 32 / bits, rowWords = R / perWord;
+  ArrayRef<int64_t> swizzle = *op.getSwizzle();
+  auto op32 = [&](StringRef name, Value a, Value c) { return CodeWords(b, loc).op(name, a, c); };
+  auto narrow = [&](Value v) -> Value { return arith::IndexCastUIOp::create(b, loc, b.getI32Type(), v); };
+  /// Byte offset of a word of a column.
+  auto place = [&](Value column, Value word) {
+    Value turned = op32("shl", op32("shr", column, i32(swizzle[0])), i32(swizzle[1]));
+    if (swizzle.size() > 2)
+      turned = op32("xor", turned, op32("shl", op32("shr", column, i32(swizzle[2])), i32(swizzle[3])));
+    Value w = op32("xor", word, op32("and", turned, i32(rowWords - 1)));
+    return op32("shl", op32("add", op32("mul", column, i32(rowWords)), w), i32(2));
+  };
+  barrier(); // the readers of the tile before are done
+  Value firstCol = narrow(gridColumn(C));
+  Parts rows = parts(op.getValue());
+  for (int64_t g = 0; g < items / group; ++g) {
+    SmallVector<SmallVector<Value>> words = turnedWords(ArrayRef<Value>(rows).slice(g * group, group), bits);
+    Value firstWord = op32("shr", narrow(itemRow(g * group)), i32(llvm::Log2_64(perWord)));
+    for (auto [w, columns] : llvm::enumerate(words))
+      for (auto [c, word] : llvm::enumerate(columns)) {
+        Value at = place(op32("add", firstCol, i32(c)), op32("add", firstWord, i32(w)));
+        Value bitsOfWord = word.getType().isInteger(32) ? word : arith::BitcastOp::create(b, loc, b.getI32Type(), word).getResult();
+        LLVM::StoreOp::create(b, loc, bitsOfWord, sharedPointer(offset, at), 4);
+      }
+  }
+  barrier();
+  // Sixteen bytes of a row of the result at a time.
+  int64_t unitWords = std::min<int64_t>(4, rowWords), unitsPerColumn = rowWords / unitWords, units = C * unitsPerColumn;
+  int64_t unitRows = unitWords * perWord, unitBytes = unitWords * 4;
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  Value id = narrow(thread);
+  for (int64_t u = 0; u < units; u += layout.threads()) {
+    OpBuilder::InsertionGuard outer(b);
+    Value unit = op32("add", id, i32(u));
+    if (units % layout.threads()) {
+      auto some = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, unit, i32(units)), false);
+      b.setInsertionPointToStart(some.thenBlock());
+    }
+    Value column = op32("shr", unit, i32(llvm::Log2_64(unitsPerColumn)));
+    Value word = op32("shl", op32("and", unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
+    SmallVector<Value> read;
+    for (int64_t k = 0; k < unitWords; ++k)
+      read.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, op32("add", word, i32(k)))), 4));
+    Value words = fromNumbers(read, b.getI32Type());
+    auto wide = [&](Value v) -> Value { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); };
+    Value columnIndex = wide(column), firstRow = arith::MulIOp::create(b, loc, wide(word), index(perWord));
+    Value to = pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
+    Value whole = bit(true);
+    auto demand = [&](Value condition) { whole = arith::AndIOp::create(b, loc, whole, condition); };
+    if (op.getCols()) {
+      auto exists = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, columnIndex, number(op.getCols())), false);
+      b.setInsertionPointToStart(exists.thenBlock());
+    }
+    Value left = op.getRows() ? arith::SubIOp::create(b, loc, number(op.getRows()), firstRow).getResult() : Value();
+    if (left)
+      demand(arith::CmpIOp::create(b, loc, CmpIPredicate::sge, left, index(unitRows)));
+    if (int64_t(op.getAlignment()) * bits / 8 < unitBytes) {
+      Value addressBits = LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), to);
+      Value low = arith::AndIOp::create(b, loc, addressBits, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(unitBytes - 1)));
+      demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, low, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0))));
+    }
+    auto branch = scf::IfOp::create(b, loc, whole, /*withElseRegion=*/true);
+    b.setInsertionPointToStart(branch.thenBlock());
+    LLVM::StoreOp::create(b, loc, words, to, unitBytes);
+    b.setInsertionPointToStart(branch.elseBlock());
+    // A ragged end, or a result whose rows begin anywhere: element by element, packed codes in bytes.
+    int64_t movedBits = std::max<int64_t>(8, bits), rowsPerMoved = movedBits / bits;
+    auto movedType = b.getIntegerType(movedBits);
+    for (int64_t k = 0; k < unitBytes * 8 / movedBits; ++k) {
+      Value element = op32("shr", extract(words, k * movedBits / 32), i32(k * movedBits % 32));
+      Value moved = movedBits == 32 ? element : arith::TruncIOp::create(b, loc, movedType, element).getResult();
+      OpBuilder::InsertionGuard inner(b);
+      if (left) {
+        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::sgt, left, index(k * rowsPerMoved));
+        auto some = scf::IfOp::create(b, loc, inside, false);
+        b.setInsertionPointToStart(some.thenBlock());
+        if (rowsPerMoved == 2) { // the partner of the last of an odd number of rows is 0
+          Value both = arith::CmpIOp::create(b, loc, CmpIPredicate::sgt, left, index(k * 2 + 1));
+          Value low = arith::AndIOp::create(b, loc, moved, arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(15)));
+          moved = arith::SelectOp::create(b, loc, both, moved, low);
+        }
+      }
+      Value at = LLVM::GEPOp::create(b, loc, to.getType(), movedType, to, ArrayRef<LLVM::GEPArg>{int32_t(k)});
+      LLVM::StoreOp::create(b, loc, moved, at);
+    }
+  }
+  return success();
+}

@@ -1,0 +1,24 @@
+// The tasks of each kind of kernel.
+#ifndef VERNIER_COMPILER_CONVERSION_MXTOHOPPER_KERNELS_H
+#define VERNIER_COMPILER_CONVERSION_MXTOHOPPER_KERNELS_H
+
+#include "compiler/Conversion/MxToHopper/TileEmitter.h"
+
+namespace vernier::tiled {
+
+/// size / divisor, rounded up or down.
+struct TaskTerm {
+  mx::Size size;
+  int64_t divisor = 1;
+  bool roundDown = false;
+};
+/// The number of tasks: a product of sums.
+using TaskCount = llvm::SmallVector<llvm::SmallVector<TaskTerm>>;
+
+/// Emits what one thread block does: `task` is its first task, `step` the number of blocks.
+TaskCount emitRowKernel(TileEmitter &emitter, mlir::Value task, mlir::Value step);
+TaskCount emitColumnKernel(TileEmitter &emitter, mlir::Value task, mlir::Value step);
+
+} // namespace vernier::tiled
+
+#endif

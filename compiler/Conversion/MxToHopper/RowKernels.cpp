@@ -1,0 +1,184 @@
+// Kernels of tiles of whole rows.
+#include "compiler/Conversion/MxToHopper/Kernels.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::tiled;
+using arith::CmpIPredicate;
+
+namespace {
+/// Segments that are computed together: equal widths, so that one walk over chunks serves them all.
+using Walks = llvm::MapVector<int64_t, SmallVector<mx::Segment>>;
+
+class RowKernel {
+public:
+  RowKernel(TileEmitter &e) : e(e), b(e.builder()), loc(e.location()) {
+    for (const mx::Segment &segment : e.plan.segments)
+      walks[segment.width].push_back(segment);
+    // What is found along a whole row keeps its columns in one task.
+    splitsColumns = e.plan.rowReductions.empty() && e.plan.rowOutputs.empty() && walks.size() == 1;
+  }
+
+  TaskCount emit(Value task, Value step) {
+    Value tiles = countTiles(), tasks = tiles, across;
+    TaskCount count(1);
+    count[0].push_back({e.plan.rows, e.R, bool(e.plan.groupOffsets)});
+    if (e.plan.groupOffsets) {
+      count[0].push_back({e.sizeOf(e.plan.groupOffsets, 0)});
+      count[0].push_back({mx::Size::fixed(-1)});
+    }
+    if (splitsColumns) {
+      count.push_back({{e.columnsOf(walks.front().second.front().output, walks.front().first), e.C}});
+      across = e.countChunks(walks.front().second.front().output, walks.front().first);
+      tasks = arith::MulIOp::create(b, loc, tiles, across);
+    }
+    if (e.hasTensorScales())
+      e.when(is(task, 0), [&] { e.storeTensorScales(); });
+    e.loop(task, tasks, step, [&](Value number) {
+      if (!across)
+        return emitTask(number, nullptr);
+      Value tile = arith::DivUIOp::create(b, loc, number, across);
+      Value column = arith::RemUIOp::create(b, loc, number, across);
+      Chunk chunk = e.chunkAt(walks.front().second.front().output, walks.front().first, column);
+      emitTask(tile, &chunk);
+    });
+    return count;
+  }
+
+private:
+  Value is(Value a, int64_t value) { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, a, e.index(value)); }
+
+  /// With groups, tiles start anew with each: those of group g begin at tile floor(offsets[g] / R) + g, which leaves room for
+  /// every group's tiles without a prefix sum. Some stay empty.
+  Value countTiles() {
+    Value rows = e.size(e.plan.rows);
+    if (!e.plan.groupOffsets)
+      return e.divide(e.addTo(rows, e.R - 1), e.R);
+    return e.add(e.divide(rows, e.R), e.addTo(e.size(e.plan.groupOffsets, 0), -1));
+  }
+
+  void emitTask(Value number, const Chunk *chunk) {
+    Value rows = e.size(e.plan.rows);
+    if (!e.plan.groupOffsets) {
+      Value first = arith::MulIOp::create(b, loc, number, e.index(e.R));
+      Value left = arith::SubIOp::create(b, loc, rows, first);
+      emitTile({first, arith::MinUIOp::create(b, loc, left, e.index(e.R)), number}, chunk);
+      return;
+    }
+    Value offsets = e.inputBuffer(e.plan.groupOffsets);
+    Value groups = e.addTo(e.size(e.plan.groupOffsets, 0), -1);
+    Tile tile = findGroupedTile(number, rows, offsets, groups);
+    e.when(is(number, 0), [&] {
+      Value first = e.loadOffset(offsets, e.index(0), rows), last = e.loadOffset(offsets, groups, rows);
+      forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearOutsideGroups(segment, at, first, last); });
+    });
+    Value empty = is(tile.rows, 0);
+    e.when(empty, [&] {
+      forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearEmptyBlocks(segment, at, number); });
+    });
+    e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, chunk); });
+  }
+
+  /// The tile's group is the last one whose tiles start at or before it. Starts ascend, so halving finds it.
+  Tile findGroupedTile(Value number, Value rows, Value offsets, Value groups) {
+    auto startOf = [&](Value group) { return e.add(e.divide(e.loadOffset(offsets, group, rows), e.R), group); };
+    auto search = scf::WhileOp::create(b, loc, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{e.index(0), groups});
+    Block *before = b.createBlock(&search.getBefore(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
+    Value span = arith::SubIOp::create(b, loc, before->getArgument(1), before->getArgument(0));
+    scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)), before->getArguments());
+    Block *after = b.createBlock(&search.getAfter(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
+    Value low = after->getArgument(0), high = after->getArgument(1);
+    Value middle = e.divide(e.add(low, high), 2);
+    Value reached = arith::CmpIOp::create(b, loc, CmpIPredicate::ule, startOf(middle), number);
+    scf::YieldOp::create(b, loc, ValueRange{arith::SelectOp::create(b, loc, reached, middle, low),
+                                            arith::SelectOp::create(b, loc, reached, high, middle)});
+    b.setInsertionPointAfter(search);
+    Value group = search.getResult(0);
+    Value first = e.loadOffset(offsets, group, rows), last = e.loadOffset(offsets, e.addTo(group, 1), rows);
+    Value local = arith::MulIOp::create(b, loc, arith::SubIOp::create(b, loc, number, startOf(group)), e.index(e.R));
+    Value firstRow = e.add(first, local);
+    Value left = arith::SubIOp::create(b, loc, last, firstRow);
+    Value count = arith::MaxSIOp::create(b, loc, arith::MinSIOp::create(b, loc, left, e.index(e.R)), e.index(0));
+    return {firstRow, count, number};
+  }
+
+  void forSegments(const Chunk *chunk, llvm::function_ref<void(const mx::Segment &, const Chunk &)> body) {
+    for (auto &[width, segments] : walks) {
+      auto all = [&, &segments = segments](const Chunk &at) {
+        for (const mx::Segment &segment : segments)
+          body(segment, at);
+      };
+      chunk ? all(*chunk) : e.chunks(segments.front().output, width, all);
+    }
+  }
+
+  void emitTile(const Tile &tile, const Chunk *chunk) {
+    e.beginTile(tile);
+    reduceRows();
+    forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.storeSegment(segment, at); });
+    for (Value output : e.plan.rowOutputs)
+      e.storeRowOutput(output);
+  }
+
+  /// Reductions along rows, stage by stage: those of one stage share their walks.
+  void reduceRows() {
+    ArrayRef<mx::ReduceOp> all = e.plan.rowReductions;
+    for (size_t begin = 0, end; begin < all.size(); begin = end) {
+      unsigned stage = e.plan.rowStage.lookup(all[begin]);
+      for (end = begin; end < all.size() && e.plan.rowStage.lookup(all[end]) == stage;)
+        ++end;
+      reduceStage(all.slice(begin, end - begin));
+    }
+  }
+
+  void reduceStage(ArrayRef<mx::ReduceOp> reductions) {
+    // From chunk to chunk each thread carries one number a row, not one a column.
+    int64_t gridCols = e.C / e.layout.getVector();
+    auto type = e.tile(e.R, gridCols, b.getF32Type());
+    SmallVector<Value> partial;
+    llvm::MapVector<int64_t, SmallVector<std::pair<size_t, mx::Segment>>> together;
+    for (auto [i, reduce] : llvm::enumerate(reductions)) {
+      partial.push_back(e.lanes.neutral(mx::ReduceOp(reduce).getKind(), e.zeros(type)));
+      for (mx::Segment segment : e.plan.segmentsOf(mx::ReduceOp(reduce).getInput()))
+        together[segment.width].push_back({i, segment});
+    }
+    for (auto &[width, items] : together)
+      partial = e.foldChunks(items.front().second.output, width, partial, [&, &items = items](const Chunk &chunk, ValueRange carried) {
+        SmallVector<Value> next(carried);
+        Value exists = e.existingColumns(chunk);
+        for (auto &[i, segment] : items) {
+          mx::ReduceKind kind = mx::ReduceOp(reductions[i]).getKind();
+          Value v = e.matrix(segment.output, e.tileRows(), chunk, segment.begin).data;
+          if (exists)
+            v = arith::SelectOp::create(b, loc, e.expand(exists, e.R, e.C), v, e.lanes.neutral(kind, v));
+          next[i] = e.lanes.combine(kind, next[i], e.reduce(kindOf(kind), v, e.R, gridCols));
+        }
+        return next;
+      });
+    for (auto [i, reduce] : llvm::enumerate(reductions))
+      e.setRowReduction(reduce, e.reduce(kindOf(mx::ReduceOp(reduce).getKind()), partial[i], e.R, 1));
+  }
+
+  static hopper::ReduceKind kindOf(mx::ReduceKind kind) {
+    switch (kind) {
+    case mx::ReduceKind::Sum:
+      return hopper::ReduceKind::Sum;
+    case mx::ReduceKind::Max:
+      return hopper::ReduceKind::Max;
+    case mx::ReduceKind::Min:
+      return hopper::ReduceKind::Min;
+    }
+    llvm_unreachable("all kinds are listed");
+  }
+
+  TileEmitter &e;
+  OpBuilder &b;
+  Location loc;
+  Walks walks;
+  bool splitsColumns = false;
+};
+} // namespace
+
+TaskCount vernier::tiled::emitRowKernel(TileEmitter &e, Value task, Value step) { return RowKernel(e).emit(task, step); }

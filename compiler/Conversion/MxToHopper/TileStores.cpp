@@ -1,0 +1,121 @@
+// Results into memory.
+#include "compiler/Conversion/MxToHopper/TileEmitter.h"
+
+#include "dialects/mx/Analysis/Storage.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::tiled;
+
+static VectorType typeOf(Value v) { return llvm::cast<VectorType>(v.getType()); }
+
+/// Booleans are stored as bytes.
+static Value asStored(TileEmitter &e, Value v) {
+  if (!getElementTypeOrSelf(v.getType()).isInteger(1))
+    return v;
+  OpBuilder &b = e.builder();
+  return arith::ExtUIOp::create(b, e.location(), VectorType::get(typeOf(v).getShape(), b.getI8Type()), v);
+}
+
+void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
+  Value output = segment.output;
+  if (auto transpose = output.getDefiningOp<mx::TransposeOp>())
+    return storeTurned(segment, transpose, chunk);
+  Value column = addTo(chunk.start, segment.begin);
+  Value limit = chunk.valid ? add(column, chunk.valid) : Value();
+  TileValue v = matrix(output, rows, chunk, segment.begin);
+  hopper::StoreOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), rows.index, rows.valid, column, limit,
+                          stride(output, 0), alignment(output, segment.begin));
+  auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
+  if (!scaled)
+    return;
+  int64_t height = scaled.getFormat().getBlockRows(), width = scaled.getFormat().getBlockCols();
+  Value scaleRows = rows.index, valid = rows.valid;
+  if (height > 1) { // the first row of every block, if there is one
+    auto type = tile(R / height, 1, b.getIndexType());
+    scaleRows = hopper::RowsOp::create(b, loc, type, current.firstRow);
+    Value end = vector::BroadcastOp::create(b, loc, type, add(current.firstRow, current.rows));
+    valid = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, scaleRows, end);
+  }
+  Value scaleLimit = limit ? divide(addTo(limit, width - 1), width) : Value();
+  hopper::StoreOp::create(b, loc, lanes.narrow(v.scales), outputBuffer(output, 1), divide(scaleRows, height), valid,
+                          divide(column, width), scaleLimit, stride(output, 1), alignment(output, segment.begin, width));
+}
+
+void TileEmitter::storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk) {
+  Value output = segment.output;
+  TileValue v =
+      transpose.reblocks() ? reblocked(transpose, chunk, segment.begin) : matrix(transpose.getInput(), rows, chunk, segment.begin);
+  int64_t rowsOfInput = mx::shapeOf(output.getType())[1];
+  // Tiles begin at multiples of R, those of groups anywhere.
+  int64_t aligned = plan.groupOffsets || ShapedType::isDynamic(rowsOfInput)
+                        ? 1
+                        : int64_t(1) << llvm::countr_zero(uint64_t(rowsOfInput | R));
+  hopper::StoreTransposedOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), addTo(chunk.start, segment.begin),
+                                    current.firstRow, current.rows, chunk.valid, stride(output, 0), aligned, IntegerAttr(),
+                                    DenseI64ArrayAttr());
+  if (llvm::isa<mx::ScaledType>(output.getType()))
+    storeTurnedScales(segment, transpose, chunk, v.scales);
+}
+
+/// The scale of block (i, j) of the tile belongs to block (j, i) of the result: a store down a column of the result's scales,
+/// which a memref with the last stride first describes. Few bytes, written one by one.
+void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk, Value scales) {
+  Value output = segment.output;
+  auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
+  auto format = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
+  int64_t height = transpose.reblocks() ? 128 : source.getBlockRows(); // rows of the tile a block
+  int64_t width = format.getBlockRows();                              // columns of the tile a block of the result
+  Value grid = lanes.narrow(expand(scales, R / height, C / width));
+  Value firstBlock = transpose.getOffsets() ? current.blockIndex : divide(current.firstRow, height);
+  Value blocks = divide(addTo(current.rows, height - 1), height);
+  Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
+  hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(output, 1), divide(addTo(chunk.start, segment.begin), width),
+                                    firstBlock, blocks, cols, stride(output, 1), 1, IntegerAttr(), DenseI64ArrayAttr());
+}
+
+void TileEmitter::clearEmptyBlocks(const mx::Segment &segment, const Chunk &chunk, Value block) {
+  auto format = llvm::cast<mx::ScaledType>(segment.output.getType()).getFormat();
+  int64_t width = format.getBlockRows();
+  Value grid = zeros(tile(1, C / width, b.getI8Type()));
+  Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
+  hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output, 1),
+                                    divide(addTo(chunk.start, segment.begin), width), block, index(1), cols,
+                                    stride(segment.output, 1), 1, IntegerAttr(), DenseI64ArrayAttr());
+}
+
+void TileEmitter::clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, Value first, Value last) {
+  Value rowCount = size(plan.rows);
+  auto clear = [&](Value begin, Value end) {
+    loop(begin, end, index(R), [&](Value row) {
+      Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, end, row), index(R));
+      Value grid = zeros(tile(R, C, b.getI8Type()));
+      hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output), addTo(chunk.start, segment.begin), row, left,
+                                        chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr());
+    });
+  };
+  clear(index(0), first);
+  clear(last, rowCount);
+}
+
+bool TileEmitter::hasTensorScales() const {
+  return llvm::any_of(ops.outputs, [](Value output) {
+    auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
+    return scaled && scaled.getFormat().hasTensorScale();
+  });
+}
+
+void TileEmitter::storeTensorScales() {
+  for (Value output : ops.outputs)
+    if (auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType()); scaled && scaled.getFormat().hasTensorScale())
+      hopper::StoreOp::create(b, loc, tensorScale(output), outputBuffer(output, 2), Value(), Value(), Value(), Value(), Value(), 1);
+}
+
+void TileEmitter::storeRowOutput(Value output) {
+  bool single = llvm::cast<RankedTensorType>(output.getType()).getRank() == 0;
+  Value v = asStored(*this, single ? scalar(output) : perRow(output, rows));
+  hopper::StoreOp::create(b, loc, v, outputBuffer(output), single ? Value() : rows.index, single ? Value() : rows.valid, Value(),
+                          Value(), Value(), 1);
+}

@@ -1,0 +1,150 @@
+#include "compiler/Heuristics/TileShape.h"
+
+#include "dialects/mx/Analysis/Storage.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::heuristics;
+
+static int64_t powerOfTwoIn(int64_t value) { return int64_t(1) << llvm::countr_zero(uint64_t(value)); }
+
+TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan &plan) {
+  TileNeeds needs;
+  needs.rowTile = plan.rowTile;
+  needs.blockCols = plan.blockCols;
+  needs.wholeRows = !plan.rowReductions.empty();
+  needs.downColumns = plan.kind == mx::KernelKind::Columns;
+  auto noteType = [&](Type type) {
+    if (mx::shapeOf(type).size() != 2)
+      return;
+    if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type)) {
+      needs.packed |= scaled.getFormat().isPacked();
+      needs.codes |= !scaled.getFormat().isPacked();
+      return;
+    }
+    Type element = mx::buffersOf(type)[0].element;
+    needs.widestBytes = std::max<int64_t>(needs.widestBytes, element.getIntOrFloatBitWidth() / 8);
+  };
+  mx::KernelOps ops = mx::KernelOps::of(kernel);
+  auto operands = llvm::make_filter_range(kernel.getBody().getArguments(), [](BlockArgument argument) {
+    // An index or weights beside a row are no matrix of the kernel.
+    return llvm::any_of(argument.getUses(), [](OpOperand &use) {
+      return !llvm::isa<mx::UnpermuteOp>(use.getOwner()) || use.getOperandNumber() == 0;
+    });
+  });
+  auto bitsOf = [](Type type) {
+    if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type))
+      return int64_t(scaled.getFormat().getElementBits());
+    return int64_t(mx::buffersOf(type)[0].element.getIntOrFloatBitWidth());
+  };
+  int64_t rowBits = 0;
+  for (Value operand : operands) {
+    noteType(operand.getType());
+    ArrayRef<int64_t> shape = mx::shapeOf(operand.getType());
+    if (shape.size() != 2 || ShapedType::isDynamic(shape[1]))
+      continue;
+    int64_t copies = 1; // of every row
+    for (Operation *user : operand.getUsers())
+      if (auto unpermute = llvm::dyn_cast<mx::UnpermuteOp>(user); unpermute && unpermute.getInput() == operand)
+        copies = std::max(copies, unpermute.getIndex().getType().getDimSize(1));
+    rowBits += bitsOf(operand.getType()) * shape[1] * copies;
+  }
+  for (Value output : ops.outputs) {
+    noteType(output.getType());
+    if (auto transpose = output.getDefiningOp<mx::TransposeOp>()) {
+      int64_t bits = bitsOf(output.getType());
+      needs.narrowestTurned = needs.narrowestTurned ? std::min(needs.narrowestTurned, bits) : bits;
+    }
+  }
+  for (Operation *op : ops.ops) {
+    for (Type type : op->getResultTypes())
+      if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type)) {
+        needs.packed |= scaled.getFormat().isPacked();
+        needs.codes |= !scaled.getFormat().isPacked();
+      }
+    if (op->getName().getDialectNamespace() != "mx" && !llvm::isa<arith::ConstantOp>(op))
+      ++needs.work;
+    needs.numbers |= !llvm::isa<mx::PermuteOp, mx::TransposeOp, mx::RequantizeOp, mx::SliceOp, mx::ConcatOp>(op);
+  }
+  bool runTime = false;
+  auto noteWidth = [&](int64_t begin, int64_t width) {
+    if (ShapedType::isDynamic(width)) {
+      runTime = true;
+      return;
+    }
+    needs.width = std::max(needs.width, width);
+    needs.commonWidth = std::gcd(std::gcd(needs.commonWidth, width), begin);
+  };
+  for (const mx::Segment &segment : plan.segments)
+    noteWidth(segment.begin, segment.width);
+  for (mx::ReduceOp reduce : plan.rowReductions)
+    for (const mx::Segment &segment : plan.segmentsOf(reduce.getInput()))
+      noteWidth(segment.begin, segment.width);
+  if (needs.downColumns)
+    for (Value output : ops.outputs)
+      if (ArrayRef<int64_t> shape = mx::shapeOf(output.getDefiningOp<mx::ReduceOp>().getInput().getType()); shape.size() == 2)
+        noteWidth(0, shape[1]);
+  if (runTime)
+    needs.width = needs.commonWidth = 0;
+  needs.loadedBits = needs.width ? llvm::divideCeil(rowBits, needs.width) : 8 * needs.widestBytes;
+  return needs;
+}
+
+hopper::LayoutAttr vernier::heuristics::chooseLayout(MLIRContext *context, const TileNeeds &needs) {
+  // A thread moves 16 bytes of the widest element at a time, and whole words of the narrowest.
+  int64_t vector = 16 / needs.widestBytes;
+  if (needs.numbers && !(needs.packed || needs.codes) && needs.widestBytes == 1)
+    vector = 8; // booleans: what is computed from them takes four times the room
+  if (needs.packed)
+    vector = std::max<int64_t>(vector, 8);
+  else if (needs.codes)
+    vector = std::max<int64_t>(vector, 4);
+  // Long computations keep many numbers alive: fewer elements a thread then.
+  constexpr int64_t muchWork = 12;
+  int64_t threads = needs.rowTile > 1 && needs.work > muchWork ? 512 : 256;
+  int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
+  // As many threads across as divide the columns, so that no chunk is cut off.
+  auto across = [&](int64_t most) {
+    int64_t least = leastCols / vector;
+    if (!needs.commonWidth)
+      return std::max<int64_t>(least, std::min<int64_t>(most, 32));
+    int64_t fitting = std::min(most, std::max<int64_t>(1, powerOfTwoIn(needs.commonWidth) / vector));
+    if (fitting >= std::min<int64_t>(most, 16))
+      return std::max(least, fitting);
+    int64_t covering = int64_t(llvm::PowerOf2Ceil(llvm::divideCeil(needs.width, vector)));
+    return std::max(least, std::min({most, covering, int64_t(32)}));
+  };
+  int64_t rows, threadCols, rowGroup = 1, threadRows;
+  if (needs.rowTile > 1) {
+    // A block's rows lie in one tile of about 64 elements a thread, 32 where they are FP32 or much is computed.
+    // Neighbouring rows of a column make words when turned.
+    int64_t elements = needs.widestBytes > 2 || needs.work > muchWork ? 32 : 64;
+    rows = needs.rowTile;
+    if (needs.narrowestTurned)
+      rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
+    int64_t cols = std::max(leastCols, std::max<int64_t>(elements * threads / rows, 64));
+    threadCols = across(std::max<int64_t>(1, cols / vector));
+    threadRows = std::max<int64_t>(1, threads / threadCols);
+    threadRows = std::min(threadRows, rows / rowGroup);
+  } else if (needs.downColumns) {
+    threadCols = across(8);
+    threadRows = threads / threadCols;
+    rows = threadRows * 4;
+  } else {
+    threadCols = across(threads);
+    threadRows = threads / threadCols;
+    // 64 bytes in flight a thread, in several rows, of at most 64 elements.
+    int64_t rowsInFlight = std::max<int64_t>(1, 64 * 8 / std::max<int64_t>(1, vector * needs.loadedBits));
+    int64_t items = needs.wholeRows ? 1 : std::min<int64_t>(int64_t(llvm::bit_floor(uint64_t(rowsInFlight))), std::max<int64_t>(1, 64 / vector));
+    rows = threadRows * items;
+  }
+  return hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup);
+}
+
+hopper::LayoutAttr vernier::heuristics::chooseLayout(mx::KernelOp kernel, const mx::KernelPlan &plan) {
+  return chooseLayout(kernel.getContext(), needsOf(kernel, plan));
+}

@@ -1,0 +1,19 @@
+// LLVM-dialect module -> PTX.
+#ifndef VERNIER_COMPILER_TARGET_NVPTX_PTX_H
+#define VERNIER_COMPILER_TARGET_NVPTX_PTX_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/Support/Error.h"
+
+#include <string>
+
+namespace vernier::nvptx {
+
+inline constexpr const char *kChip = "sm_90a";
+
+/// PTX of every kernel of the module, for sm_90a.
+llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
+
+} // namespace vernier::nvptx
+
+#endif

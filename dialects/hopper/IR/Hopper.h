@@ -1,0 +1,31 @@
+// The hopper dialect: tiles, their layout over threads, and moves.
+#ifndef VERNIER_DIALECTS_HOPPER_IR_HOPPER_H
+#define VERNIER_DIALECTS_HOPPER_IR_HOPPER_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/hopper/IR/HopperDialect.h.inc"
+#include "dialects/hopper/IR/HopperEnums.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/hopper/IR/HopperAttrs.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/hopper/IR/HopperOps.h.inc"
+
+namespace vernier::hopper {
+// Attributes of a function that is a kernel.
+inline constexpr llvm::StringLiteral kLayout = "hopper.layout";   ///< the layout of its tiles.
+inline constexpr llvm::StringLiteral kShared = "hopper.shared";   ///< bytes of shared memory.
+inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";     ///< number of tasks: a product of sums of {size, divisor, down}.
+inline constexpr llvm::StringLiteral kSizes = "vernier.sizes";    ///< what each index operand after the buffers is.
+inline constexpr llvm::StringLiteral kReadOnly = "hopper.read_only"; ///< on an operand: nothing writes through it.
+} // namespace vernier::hopper
+
+#endif

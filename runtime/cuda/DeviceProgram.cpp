@@ -1,0 +1,201 @@
+#include "runtime/cuda/DeviceProgram.h"
+
+#include <algorithm>
+
+using namespace vernier::runtime;
+using namespace vernier::runtime::cuda;
+
+namespace {
+constexpr size_t kMostBuffers = 64, kMostSizes = 64;
+
+struct LoadedKernel {
+  Function function = nullptr;
+  int64_t mostBlocks = 0; ///< blocks that run at once on the device.
+};
+
+std::string number(int64_t value) { return std::to_string(value); }
+} // namespace
+
+struct DeviceProgram::Loaded {
+  const Driver *api;
+  Context context;
+  Module module = nullptr;
+  std::vector<LoadedKernel> kernels;
+};
+
+DeviceProgram::DeviceProgram(std::shared_ptr<const Artifact> artifact) : Program(std::move(artifact)) {}
+
+DeviceProgram::~DeviceProgram() {
+  // Modules stay until the process ends: at its end the driver may be gone already, and a graph may still hold them.
+  for (auto &slot : onDevice)
+    delete slot.load();
+}
+
+Result<const DeviceProgram::Loaded *> DeviceProgram::loadedOn(int device) const {
+  if (device < 0 || device >= int(std::size(onDevice)))
+    return Error{"no device " + number(device)};
+  if (const Loaded *known = onDevice[device].load(std::memory_order_acquire))
+    return known;
+  std::lock_guard<std::mutex> lock(guard);
+  if (const Loaded *known = onDevice[device].load(std::memory_order_acquire))
+    return known;
+  Result<const Loaded *> made = makeLoaded(device);
+  if (made)
+    onDevice[device].store(*made, std::memory_order_release);
+  return made;
+}
+
+Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) const {
+  Result<const Driver *> found = driver();
+  if (!found)
+    return found.error();
+  const Driver &api = **found;
+  Result<Context> context = CurrentDevice::primary(device);
+  if (!context)
+    return context.error();
+  CurrentDevice current(api, *context);
+  auto fail = [&](const std::string &what, Code code) { return Error{artifact_->name + ": " + what + ": " + api.describe(code)}; };
+  DeviceId id = 0;
+  int major = 0, minor = 0, multiprocessors = 0, sharedBytes = 0;
+  api.ctxGetDevice(&id);
+  api.deviceGetAttribute(&major, kMajor, id);
+  api.deviceGetAttribute(&minor, kMinor, id);
+  api.deviceGetAttribute(&multiprocessors, kMultiprocessors, id);
+  api.deviceGetAttribute(&sharedBytes, kSharedBytesOptIn, id);
+  if (major != 9 || minor != 0)
+    return Error{artifact_->name + ": expected a device of compute capability 9.0 (sm_90a), but device " + number(device) + " has " +
+                 number(major) + "." + number(minor)};
+  auto loaded = std::make_unique<Loaded>();
+  loaded->api = &api;
+  loaded->context = *context;
+  const std::string &code = artifact_->code.empty() ? artifact_->ptx : artifact_->code;
+  if (Code error = api.moduleLoadDataEx(&loaded->module, code.c_str(), 0, nullptr, nullptr))
+    return fail("cannot load its code", error);
+  for (const KernelSpec &kernel : artifact_->kernels) {
+    if (kernel.buffers.size() > kMostBuffers || kernel.sizes.size() > kMostSizes)
+      return Error{artifact_->name + ": kernel " + kernel.name + " takes more than " + number(kMostBuffers) + " buffers or " +
+                   number(kMostSizes) + " sizes"};
+    LoadedKernel entry;
+    if (Code error = api.moduleGetFunction(&entry.function, loaded->module, kernel.name.c_str()))
+      return fail("cannot find kernel " + kernel.name, error);
+    if (kernel.launch.sharedBytes > sharedBytes)
+      return Error{artifact_->name + ": kernel " + kernel.name + " needs " + number(kernel.launch.sharedBytes) +
+                   " bytes of shared memory, but a block has " + number(sharedBytes)};
+    if (kernel.launch.sharedBytes > 48 * 1024)
+      if (Code error = api.funcSetAttribute(entry.function, kFunctionSharedBytes, int(kernel.launch.sharedBytes)))
+        return fail("cannot set the shared memory of " + kernel.name, error);
+    int perMultiprocessor = 0;
+    if (Code error = api.occupancy(&perMultiprocessor, entry.function, kernel.launch.threads, size_t(kernel.launch.sharedBytes)))
+      return fail("cannot place " + kernel.name, error);
+    entry.mostBlocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors;
+    loaded->kernels.push_back(entry);
+  }
+  return loaded.release();
+}
+
+Status DeviceProgram::load(int device) const {
+  Result<const Loaded *> loaded = loadedOn(device);
+  return loaded ? Status() : Status(loaded.error());
+}
+
+namespace {
+struct Range {
+  const char *begin = nullptr, *end = nullptr;
+};
+
+/// evaluate() over the shapes of a call, without copying them.
+
+int64_t evaluateOver(const SizeExpr &expr, const ValueRef *arguments) {
+  int64_t sum = 0;
+  for (const SizeTerm &term : expr.terms) {
+    int64_t value = term.argument < 0 ? term.constant : arguments[size_t(term.argument)].shape[term.dim];
+    for (int64_t multiple : term.roundUps)
+      value = (value + multiple - 1) / multiple * multiple;
+    sum += term.roundDown ? value / term.divisor : (value + term.divisor - 1) / term.divisor;
+  }
+  return sum;
+}
+} // namespace
+
+Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, int device, Stream stream) const {
+  Result<const Loaded *> found = loadedOn(device);
+  if (!found)
+    return found.error();
+  const Loaded &loaded = **found;
+  const Driver &api = *loaded.api;
+  const Artifact &artifact = *artifact_;
+  CurrentDevice current(api, loaded.context);
+
+  size_t count = artifact.buffers.size();
+  if (count > kMostBuffers)
+    return Error{artifact.name + ": more than " + number(kMostBuffers) + " buffers"};
+  void *data[kMostBuffers] = {};
+  Range ranges[kMostBuffers];
+  bool writes[kMostBuffers] = {};
+  auto bytesOf = [&](size_t buffer) {
+    int64_t bytes = elementBytes(artifact.buffers[buffer].element);
+    for (const SizeExpr &size : artifact.buffers[buffer].shape)
+      bytes *= evaluateOver(size, arguments);
+    return bytes;
+  };
+  auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what, bool written) -> Status {
+    for (size_t i = 0; i < specs.size(); ++i)
+      for (size_t j = 0; j < specs[i].buffers.size(); ++j) {
+        size_t buffer = size_t(specs[i].buffers[j]);
+        data[buffer] = values[i].buffers[j];
+        if (reinterpret_cast<uintptr_t>(data[buffer]) % 16)
+          return Error{std::string(what) + " " + number(int64_t(i)) + ": expected memory aligned to 16 bytes; make a copy of the view"};
+        ranges[buffer] = {static_cast<char *>(data[buffer]), static_cast<char *>(data[buffer]) + bytesOf(buffer)};
+        writes[buffer] = written;
+      }
+    return {};
+  };
+  if (Status status = bind(artifact.arguments, arguments, "argument", false); !status)
+    return status;
+  if (Status status = bind(artifact.results, results, "result", true); !status)
+    return status;
+  for (size_t a = 0; a < count; ++a)
+    for (size_t b = 0; b < count && writes[a]; ++b)
+      if (a != b && ranges[a].begin < ranges[b].end && ranges[b].begin < ranges[a].end)
+        return Error{artifact.name + ": a result overlaps " + (writes[b] ? "another result" : "an argument")};
+
+  Status status;
+  auto check = [&](Code code, const char *what) {
+    if (code && status)
+      status = Error{artifact.name + ": " + what + ": " + api.describe(code)};
+    return code == 0;
+  };
+  for (size_t i = 0; i < count; ++i)
+    if (artifact.buffers[i].kind == BufferSpec::Temporary) {
+      Pointer pointer = 0;
+      check(api.memAllocAsync(&pointer, size_t(std::max<int64_t>(16, bytesOf(i))), stream), "cannot allocate a temporary");
+      data[i] = reinterpret_cast<void *>(pointer);
+    }
+  for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
+    const KernelSpec &kernel = artifact.kernels[k];
+    int64_t sizes[kMostSizes];
+    void *parameters[kMostBuffers + kMostSizes];
+    size_t next = 0;
+    for (int buffer : kernel.buffers)
+      parameters[next++] = &data[buffer];
+    for (size_t i = 0; i < kernel.sizes.size(); ++i) {
+      sizes[i] = evaluateOver(kernel.sizes[i], arguments);
+      parameters[next++] = &sizes[i];
+    }
+    int64_t tasks = 1;
+    for (const SizeExpr &factor : kernel.launch.tasks)
+      tasks *= std::max<int64_t>(0, evaluateOver(factor, arguments));
+    // One block at least: what is written once for the whole kernel is written without tasks too.
+    unsigned blocks = unsigned(std::clamp<int64_t>(tasks, 1, loaded.kernels[k].mostBlocks));
+    check(api.launchKernel(loaded.kernels[k].function, blocks, 1, 1, unsigned(kernel.launch.threads), 1, 1,
+                           unsigned(kernel.launch.sharedBytes), stream, parameters, nullptr),
+          "cannot launch");
+  }
+  for (const CopySpec &copy : artifact.copies)
+    if (int64_t bytes = status ? bytesOf(size_t(copy.from)) : 0)
+      check(api.memcpyDtoDAsync(Pointer(data[copy.to]), Pointer(data[copy.from]), size_t(bytes), stream), "cannot copy");
+  for (size_t i = 0; i < count; ++i)
+    if (artifact.buffers[i].kind == BufferSpec::Temporary && data[i])
+      check(api.memFreeAsync(Pointer(data[i]), stream), "cannot free a temporary");
+  return status;
+}

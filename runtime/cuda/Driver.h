@@ -1,0 +1,89 @@
+// The CUDA driver, found when it is first needed: nothing here is linked against it.
+#ifndef VERNIER_RUNTIME_CUDA_DRIVER_H
+#define VERNIER_RUNTIME_CUDA_DRIVER_H
+
+#include "runtime/Result.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace vernier::runtime::cuda {
+
+// The driver's ABI, as far as it is used.
+using Code = int; ///< CUresult; 0 is success.
+using DeviceId = int;
+using Pointer = uint64_t;
+struct ContextImpl;
+struct ModuleImpl;
+struct FunctionImpl;
+struct StreamImpl;
+using Context = ContextImpl *;
+using Module = ModuleImpl *;
+using Function = FunctionImpl *;
+using Stream = StreamImpl *;
+
+// Attributes of devices and functions, by the driver's numbers.
+inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
+inline constexpr int kFunctionSharedBytes = 8;
+
+struct Driver {
+  Code (*init)(unsigned);
+  Code (*driverGetVersion)(int *);
+  Code (*getErrorName)(Code, const char **);
+  Code (*getErrorString)(Code, const char **);
+  Code (*deviceGetCount)(int *);
+  Code (*deviceGet)(DeviceId *, int);
+  Code (*deviceGetAttribute)(int *, int, DeviceId);
+  Code (*deviceGetName)(char *, int, DeviceId);
+  Code (*devicePrimaryCtxRetain)(Context *, DeviceId);
+  Code (*ctxGetCurrent)(Context *);
+  Code (*ctxSetCurrent)(Context);
+  Code (*ctxGetDevice)(DeviceId *);
+  Code (*moduleLoadDataEx)(Module *, const void *, unsigned, int *, void **);
+  Code (*moduleUnload)(Module);
+  Code (*moduleGetFunction)(Function *, Module, const char *);
+  Code (*funcSetAttribute)(Function, int, int);
+  Code (*occupancy)(int *, Function, int, size_t);
+  Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **, void **);
+  Code (*memAllocAsync)(Pointer *, size_t, Stream);
+  Code (*memFreeAsync)(Pointer, Stream);
+  Code (*memcpyDtoDAsync)(Pointer, Pointer, size_t, Stream);
+  Code (*streamSynchronize)(Stream);
+
+  /// "CUDA_ERROR_INVALID_VALUE: invalid argument".
+  std::string describe(Code code) const;
+};
+
+/// The driver of this machine, initialised, or why there is none.
+Result<const Driver *> driver();
+
+/// The primary context of a device, made current for the calling thread until the object goes.
+class CurrentDevice {
+public:
+  static Result<Context> primary(int device);
+  explicit CurrentDevice(const Driver &api, Context wanted) : api(api) {
+    api.ctxGetCurrent(&before);
+    if (before != wanted) {
+      api.ctxSetCurrent(wanted);
+      changed = true;
+    }
+  }
+  ~CurrentDevice() {
+    if (changed)
+      api.ctxSetCurrent(before);
+  }
+  CurrentDevice(const CurrentDevice &) = delete;
+
+private:
+  const Driver &api;
+  Context before = nullptr;
+  bool changed = false;
+};
+
+/// Waits for a stream of a device.
+Status synchronize(int device, Stream stream);
+
+} // namespace vernier::runtime::cuda
+
+#endif
