@@ -107,12 +107,32 @@ std::vector<PhaseInfo> vernier::listPhases() {
   return list;
 }
 
+/// Assembles the PTX of a module. A kernel that spills gets room for one block less on a multiprocessor, until it does
+/// not: spilled registers cost more than blocks that wait.
+static Result<nvptx::Assembly> assembleWithoutSpills(const std::string &ptxas, ModuleOp module, std::string &ptx) {
+  while (true) {
+    Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
+    if (!assembly)
+      return assembly;
+    bool relaxed = false;
+    for (auto &[name, report] : assembly->kernels)
+      if (report.spillStores + report.spillLoads)
+        relaxed |= nvptx::relaxBlocks(module, name);
+    if (!relaxed)
+      return assembly;
+    llvm::Expected<std::string> again = nvptx::emitPtx(module);
+    if (!again)
+      return Error{llvm::toString(again.takeError())};
+    ptx = std::move(*again);
+  }
+}
+
 /// Fills in what the assembler found, and its machine code.
-static Status assemble(const CompileOptions &options, runtime::Artifact &artifact) {
+static Status assemble(const CompileOptions &options, ModuleOp module, runtime::Artifact &artifact) {
   std::string ptxas = nvptx::findPtxas(options.ptxas);
   if (ptxas.empty())
     return {}; // the driver does it
-  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, artifact.ptx);
+  Result<nvptx::Assembly> assembly = assembleWithoutSpills(ptxas, module, artifact.ptx);
   if (!assembly)
     return assembly.error();
   artifact.code = std::move(assembly->cubin);
@@ -156,7 +176,7 @@ Result<runtime::Artifact> vernier::compile(const std::string &text, const Compil
     return artifact;
   }
   artifact.ptx = std::move(*code);
-  if (Status assembled = assemble(options, artifact); !assembled)
+  if (Status assembled = assemble(options, *module, artifact); !assembled)
     return assembled.error();
   return artifact;
 }
@@ -173,7 +193,7 @@ static Status dumpText(ModuleOp module, const Phase &phase, const CompileOptions
   std::string ptx = std::move(dumps.back().text), ptxas = nvptx::findPtxas(options.ptxas);
   if (ptxas.empty())
     return Error{"no ptxas; install the CUDA toolkit or PyPI's nvidia-cuda-nvcc, or set VERNIER_PTXAS"};
-  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
+  Result<nvptx::Assembly> assembly = assembleWithoutSpills(ptxas, module, ptx);
   if (!assembly)
     return assembly.error();
   if (keep)

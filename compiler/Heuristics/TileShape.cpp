@@ -55,6 +55,8 @@ TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan
   }
   for (Value output : ops.outputs) {
     noteType(output.getType());
+    if (mx::shapeOf(output.getType()).size() == 2)
+      needs.widestStoredBits = std::max(needs.widestStoredBits, bitsOf(output.getType()));
     if (auto transpose = output.getDefiningOp<mx::TransposeOp>()) {
       int64_t bits = bitsOf(output.getType());
       needs.narrowestTurned = needs.narrowestTurned ? std::min(needs.narrowestTurned, bits) : bits;
@@ -94,18 +96,22 @@ TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan
   return needs;
 }
 
-hopper::LayoutAttr vernier::heuristics::chooseLayout(MLIRContext *context, const TileNeeds &needs) {
+TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeeds &needs) {
   // A thread moves 16 bytes of the widest element at a time, and whole words of the narrowest.
   int64_t vector = 16 / needs.widestBytes;
   if (needs.numbers && !(needs.packed || needs.codes) && needs.widestBytes == 1)
     vector = 8; // booleans: what is computed from them takes four times the room
+  // Twice that where blocks are scaled: what is found once for a thread's part of a row then serves more elements. But never
+  // more than 16 bytes in a store: parts of a sector that are written one after the other cost the memory twice.
+  if (needs.rowTile == 1 && (needs.packed || needs.codes) && needs.widestBytes <= 2)
+    vector = std::min<int64_t>({2 * vector, 32, 16 * 8 / needs.widestStoredBits});
   if (needs.packed)
     vector = std::max<int64_t>(vector, 8);
   else if (needs.codes)
     vector = std::max<int64_t>(vector, 4);
-  // Long computations keep many numbers alive: fewer elements a thread then.
-  constexpr int64_t muchWork = 12;
-  int64_t threads = needs.rowTile > 1 && needs.work > muchWork ? 512 : 256;
+  // A block's rows lie in one tile. Codes leave room for 64 of them a thread; numbers take four times the registers.
+  bool tall = needs.rowTile > 1, codesOnly = needs.widestBytes == 1 && !needs.numbers;
+  int64_t threads = tall && !codesOnly ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
   auto across = [&](int64_t most) {
@@ -119,14 +125,12 @@ hopper::LayoutAttr vernier::heuristics::chooseLayout(MLIRContext *context, const
     return std::max(least, std::min({most, covering, int64_t(32)}));
   };
   int64_t rows, threadCols, rowGroup = 1, threadRows;
-  if (needs.rowTile > 1) {
-    // A block's rows lie in one tile of about 64 elements a thread, 32 where they are FP32 or much is computed.
+  if (tall) {
     // Neighbouring rows of a column make words when turned.
-    int64_t elements = needs.widestBytes > 2 || needs.work > muchWork ? 32 : 64;
     rows = needs.rowTile;
     if (needs.narrowestTurned)
       rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
-    int64_t cols = std::max(leastCols, std::max<int64_t>(elements * threads / rows, 64));
+    int64_t cols = std::max(leastCols, std::max<int64_t>((codesOnly ? 64 : needs.widestBytes > 2 ? 16 : 32) * threads / rows, 64));
     threadCols = across(std::max<int64_t>(1, cols / vector));
     threadRows = std::max<int64_t>(1, threads / threadCols);
     threadRows = std::min(threadRows, rows / rowGroup);
@@ -142,9 +146,11 @@ hopper::LayoutAttr vernier::heuristics::chooseLayout(MLIRContext *context, const
     int64_t items = needs.wholeRows ? 1 : std::min<int64_t>(int64_t(llvm::bit_floor(uint64_t(rowsInFlight))), std::max<int64_t>(1, 64 / vector));
     rows = threadRows * items;
   }
-  return hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup);
+  // Loads wait for memory, and tall tiles for one another: what fits beside them fills the time.
+  int64_t blocks = 1024 / threads;
+  return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup), blocks};
 }
 
-hopper::LayoutAttr vernier::heuristics::chooseLayout(mx::KernelOp kernel, const mx::KernelPlan &plan) {
-  return chooseLayout(kernel.getContext(), needsOf(kernel, plan));
+TileChoice vernier::heuristics::chooseTiles(mx::KernelOp kernel, const mx::KernelPlan &plan) {
+  return chooseTiles(kernel.getContext(), needsOf(kernel, plan));
 }

@@ -10,6 +10,7 @@ namespace vernier::heuristics {
 /// What the choice hangs on.
 struct TileNeeds {
   int64_t widestBytes = 1;   ///< of an element in memory.
+  int64_t widestStoredBits = 4; ///< of an element of a result.
   bool packed = false;       ///< two codes a byte somewhere.
   bool codes = false;        ///< 8-bit codes somewhere.
   bool numbers = false;      ///< something is computed in FP32.
@@ -24,9 +25,15 @@ struct TileNeeds {
   int64_t commonWidth = 0;   ///< a number that divides the width of every segment; 0: unknown.
 };
 
+/// A layout, and how many blocks are to fit a multiprocessor: registers are bounded accordingly, unless that spills.
+struct TileChoice {
+  hopper::LayoutAttr layout;
+  int64_t blocks = 1;
+};
+
 TileNeeds needsOf(mx::KernelOp kernel, const mx::KernelPlan &plan);
-hopper::LayoutAttr chooseLayout(mlir::MLIRContext *context, const TileNeeds &needs);
-hopper::LayoutAttr chooseLayout(mx::KernelOp kernel, const mx::KernelPlan &plan);
+TileChoice chooseTiles(mlir::MLIRContext *context, const TileNeeds &needs);
+TileChoice chooseTiles(mx::KernelOp kernel, const mx::KernelPlan &plan);
 
 } // namespace vernier::heuristics
 

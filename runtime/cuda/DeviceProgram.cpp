@@ -183,6 +183,11 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       parameters[next++] = &sizes[i];
     }
     int64_t tasks = 1;
+    for (size_t i = 0; i < kernel.sizes.size(); ++i)
+      if (sizes[i] >= int64_t(1) << 31 && status)
+        status = Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
+    if (!status)
+      break;
     for (const SizeExpr &factor : kernel.launch.tasks)
       tasks *= std::max<int64_t>(0, evaluateOver(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.

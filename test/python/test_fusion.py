@@ -149,6 +149,7 @@ def test_slices_that_cut_blocks():
     np.testing.assert_array_equal(vn.jit(lambda x: x * x[:, 3:4])(x), x * x[:, 3:4])
 
 
+@pytest.mark.host  # has products
 def test_different_run_time_columns():
     x, w, v = draw("normal", (127, 256), 1), draw("normal", (40, 256), 2), draw("normal", (90, 256), 3)
     two, three = vn.jit(lambda x, w, v: (vn.matmul(x, w, vn.float32) * 2.0, vn.matmul(x, v, vn.float32) * 3.0))(x, w, v)

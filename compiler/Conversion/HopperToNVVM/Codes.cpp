@@ -11,20 +11,31 @@ using arith::CmpIPredicate;
 
 static bool isFourBits(Type element) { return element.getIntOrFloatBitWidth() == 4; }
 
-/// Words of poison where a grid says so: NaN for E4M3, 0 for E2M1. Every word lies inside one block.
+/// Poison where a grid says so: NaN for E4M3, 0 for E2M1.
 static Value poisoned(Lanes &lanes, OpBuilder &b, Location loc, Value words, Value flags, int64_t vector, Type element) {
-  int64_t count = lanes.count(words), given = lanes.count(flags);
-  if (given > count) { // a flag a number of the word: all of them are equal
-    SmallVector<int64_t> mask;
-    for (int64_t i = 0; i < count; ++i)
-      mask.push_back(i * (given / count));
-    flags = vector::ShuffleOp::create(b, loc, flags, flags, mask);
-  } else {
-    flags = lanes.repeat(flags, count / given);
-  }
+  int64_t count = lanes.count(words), given = lanes.count(flags), perWord = vector / count;
   mx::ElementLimits limits = mx::limitsOf(element);
   int64_t code = limits.hasNaN ? int64_t(limits.maxCode) + 1 : 0;
-  return lanes.select(flags, lanes.i32(words, code * 0x01010101), words);
+  Value poison = lanes.i32(words, code * 0x01010101);
+  if (vector / given >= perWord) // a word lies inside one block
+    return lanes.select(lanes.repeat(flags, count / given), poison, words);
+  // Blocks down columns: a mask of the codes of every word.
+  int64_t bits = 32 / perWord, lanesPerFlag = vector / given;
+  SmallVector<Value> masks;
+  for (int64_t w = 0; w < count; ++w) {
+    Value mask;
+    for (int64_t lane = 0; lane < perWord; lane += lanesPerFlag) {
+      Value flag = vector::ExtractOp::create(b, loc, flags, (w * perWord + lane) / lanesPerFlag);
+      int64_t part = ((int64_t(1) << (bits * lanesPerFlag)) - 1) << (lane * bits);
+      auto number = [&](int64_t v) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(v))); };
+      Value some = arith::SelectOp::create(b, loc, flag, number(part), number(0));
+      mask = mask ? arith::OrIOp::create(b, loc, mask, some).getResult() : some;
+    }
+    masks.push_back(mask);
+  }
+  Value mask = vector::FromElementsOp::create(b, loc, llvm::cast<VectorType>(words.getType()), masks);
+  Value kept = arith::AndIOp::create(b, loc, words, arith::XOrIOp::create(b, loc, mask, lanes.i32(words, -1)));
+  return lanes.bitOr(kept, arith::AndIOp::create(b, loc, poison, mask));
 }
 
 LogicalResult Distribution::encode(hopper::EncodeOp op) {
@@ -170,8 +181,13 @@ LogicalResult Distribution::recode(hopper::RecodeOp op) {
       if (targetFour)
         for (Value &v : moved)
           v = words.roundToE2M1(v);
-      for (size_t p = 0; p < moved.size(); p += 2)
-        made.push_back(words.e4m3FromHalves(moved[p], moved[p + 1]));
+      for (size_t p = 0; p < moved.size(); p += 2) {
+        Value word = words.e4m3FromHalves(moved[p], moved[p + 1]);
+        // The conversion makes every NaN positive; a NaN code keeps its sign, as all others do.
+        if (!sourceFour && !targetFour)
+          word = words.op("or", word, words.op("and", extract(part, int64_t(p / 2)), i32(0x80808080)));
+        made.push_back(word);
+      }
       if (targetFour) {
         SmallVector<Value> packed;
         for (size_t w = 0; w < made.size(); w += 2)

@@ -26,9 +26,9 @@ LogicalResult Distribution::run() {
     scalars[from] =
         to.getType().isInteger(64) ? arith::IndexCastOp::create(b, loc, b.getIndexType(), to).getResult() : Value(to);
   Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
-  thread = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
-  threadRow = arith::ShRUIOp::create(b, loc, thread, index(llvm::Log2_64(layout.getThreadCols())));
-  threadCol = arith::AndIOp::create(b, loc, thread, index(layout.getThreadCols() - 1));
+  thread = id;
+  threadRow = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(layout.getThreadCols())));
+  threadCol = arith::AndIOp::create(b, loc, thread, i32(layout.getThreadCols() - 1));
   return block(source.getBody().front());
 }
 
@@ -85,14 +85,15 @@ LogicalResult Distribution::visit(Operation &op) {
     for (int64_t i = 0, n = layout.localRows(gridRows); i < n; ++i) {
       Value row = itemRow(layout.itemOf(i, gridRows));
       if (height > 1) // the first row of the block
-        row = arith::AndIOp::create(b, loc, row, index(-height));
-      result.push_back(fromNumbers(arith::AddIOp::create(b, loc, number(rows.getFirst()), row).getResult(), b.getIndexType()));
+        row = arith::AndIOp::create(b, loc, row, i32(-height));
+      Value first = arith::IndexCastOp::create(b, loc, b.getI32Type(), number(rows.getFirst()));
+      result.push_back(fromNumbers(arith::AddIOp::create(b, loc, first, row).getResult(), b.getI32Type()));
     }
     tiles[rows.getResult()] = result;
     return success();
   }
   if (auto columns = llvm::dyn_cast<hopper::ColumnsOp>(op)) {
-    Value first = arith::AddIOp::create(b, loc, number(columns.getFirst()), gridColumn(layout.getCols()));
+    Value first = arith::AddIOp::create(b, loc, number(columns.getFirst()), toIndex(gridColumn(layout.getCols())));
     SmallVector<Value> numbers;
     for (int64_t lane = 0; lane < V; ++lane)
       numbers.push_back(arith::AddIOp::create(b, loc, first, index(lane)));
@@ -232,6 +233,7 @@ Value Distribution::extract(Value vector, int64_t at) { return vector::ExtractOp
 Value Distribution::fromNumbers(ArrayRef<Value> numbers, Type element) {
   return vector::FromElementsOp::create(b, loc, VectorType::get({int64_t(numbers.size())}, element), numbers);
 }
+Value Distribution::toIndex(Value v) { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); }
 Value Distribution::toI64(Value v) { return arith::IndexCastOp::create(b, loc, b.getI64Type(), v); }
 void Distribution::barrier() { NVVM::Barrier0Op::create(b, loc); }
 

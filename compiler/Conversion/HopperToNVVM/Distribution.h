@@ -43,9 +43,9 @@ private:
   };
   Address addressOf(mlir::Value memref, mlir::VectorType tile, mlir::Value stride);
   mlir::Value pointer(const Address &address, mlir::Value row, mlir::Value col);
-  /// The column of a grid, relative to the tile's first, that this thread's first number has.
+  /// The column of a grid, relative to the tile's first, that this thread's first number has (i32).
   mlir::Value gridColumn(int64_t gridCols);
-  mlir::Value itemRow(int64_t item); ///< of this thread, relative to the tile.
+  mlir::Value itemRow(int64_t item); ///< of this thread, relative to the tile (i32).
   mlir::Value ownsGrid(mlir::VectorType grid);
   /// Rows of codes as words of neighbouring rows: words[word][column].
   llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
@@ -72,6 +72,7 @@ private:
   mlir::Value extract(mlir::Value vector, int64_t at);
   mlir::Value fromNumbers(llvm::ArrayRef<mlir::Value> numbers, mlir::Type element);
   mlir::Value toI64(mlir::Value index);
+  mlir::Value toIndex(mlir::Value i32);
   void barrier();
   mlir::Value sharedPointer(int64_t offset, mlir::Value bytes);
   mlir::LogicalResult memrefLoad(mlir::Operation &op);
@@ -84,7 +85,7 @@ private:
   mlir::LLVM::GlobalOp shared;
   hopper::LayoutAttr layout;
   int64_t V, items;
-  mlir::Value thread, threadRow, threadCol; ///< index
+  mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;
 };

@@ -50,6 +50,9 @@ struct ConvertHopperToNVVM : vernier::impl::ConvertHopperToNVVMBase<ConvertHoppe
     auto layout = source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
     target->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
     target->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(layout.threads())}));
+    // Always there: without it, ptxas spills a little to fit one more block.
+    auto blocks = source->getAttrOfType<IntegerAttr>(hopper::kBlocks);
+    target->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(blocks ? int32_t(blocks.getInt()) : 1));
     for (auto [i, type] : llvm::enumerate(source.getArgumentTypes())) {
       if (!llvm::isa<MemRefType>(type))
         continue;

@@ -14,15 +14,15 @@ static Value add(OpBuilder &b, Location loc, Value a, Value c) { return arith::A
 
 Value Distribution::itemRow(int64_t item) {
   int64_t group = layout.getRowGroup();
-  Value first = group == 1 ? threadRow : arith::ShLIOp::create(b, loc, threadRow, index(llvm::Log2_64(group))).getResult();
-  return add(b, loc, first, index(item / group * layout.getThreadRows() * group + item % group));
+  Value first = group == 1 ? threadRow : arith::ShLIOp::create(b, loc, threadRow, i32(llvm::Log2_64(group))).getResult();
+  return add(b, loc, first, i32(item / group * layout.getThreadRows() * group + item % group));
 }
 
 Value Distribution::gridColumn(int64_t gridCols) {
   int64_t width = layout.blockCols(gridCols);
   if (width <= V)
-    return arith::MulIOp::create(b, loc, threadCol, index(V / width));
-  return arith::ShRUIOp::create(b, loc, threadCol, index(llvm::Log2_64(width / V)));
+    return arith::MulIOp::create(b, loc, threadCol, i32(V / width));
+  return arith::ShRUIOp::create(b, loc, threadCol, i32(llvm::Log2_64(width / V)));
 }
 
 Value Distribution::ownsGrid(VectorType grid) {
@@ -30,8 +30,8 @@ Value Distribution::ownsGrid(VectorType grid) {
   auto first = [&](Value coordinate, int64_t sharing) {
     if (sharing == 1)
       return;
-    Value rest = arith::AndIOp::create(b, loc, coordinate, index(sharing - 1));
-    Value is = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, rest, index(0));
+    Value rest = arith::AndIOp::create(b, loc, coordinate, i32(sharing - 1));
+    Value is = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, rest, i32(0));
     owns = owns ? arith::AndIOp::create(b, loc, owns, is).getResult() : is;
   };
   first(threadCol, layout.sharingCols(grid.getDimSize(1)));
@@ -82,10 +82,10 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
   // At most 16 bytes at a time.
   piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
-  Value column = op.getCols() ? add(b, loc, number(op.getCols()), gridColumn(tile.getDimSize(1))) : Value();
+  Value column = op.getCols() ? add(b, loc, number(op.getCols()), toIndex(gridColumn(tile.getDimSize(1)))) : Value();
   Parts result;
   for (auto [i, partType] : llvm::enumerate(partTypes(tile))) {
-    Value row = op.getRows() ? extract(parts(op.getRows())[i], 0) : Value();
+    Value row = op.getRows() ? toIndex(extract(parts(op.getRows())[i], 0)) : Value();
     Value present = op.getPresent() ? extract(expanded(op.getPresent(), VectorType::get({tile.getDimSize(0), 1}, b.getI1Type()))[i], 0)
                                     : Value();
     auto pieceType = VectorType::get({piece / perMoved}, moved);
@@ -143,10 +143,10 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
   Type moved = movedType(b, element);
   int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
   piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
-  Value column = op.getCols() ? add(b, loc, number(op.getCols()), gridColumn(tile.getDimSize(1))) : Value();
+  Value column = op.getCols() ? add(b, loc, number(op.getCols()), toIndex(gridColumn(tile.getDimSize(1)))) : Value();
   Value owns = ownsGrid(tile);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
-    Value row = op.getRows() ? extract(parts(op.getRows())[i], 0) : Value();
+    Value row = op.getRows() ? toIndex(extract(parts(op.getRows())[i], 0)) : Value();
     Value valid = op.getValid() ? extract(parts(op.getValid())[i], 0) : Value();
     if (owns)
       valid = valid ? arith::AndIOp::create(b, loc, valid, owns).getResult() : owns;
@@ -183,7 +183,7 @@ LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
   Value owns = ownsGrid(tile);
   int64_t gridRows = tile.getDimSize(0), height = layout.blockRows(gridRows);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
-    Value row = arith::DivUIOp::create(b, loc, itemRow(layout.itemOf(i, gridRows)), index(height));
+    Value row = toIndex(arith::DivUIOp::create(b, loc, itemRow(layout.itemOf(i, gridRows)), i32(height)));
     Value condition = owns;
     auto demand = [&](Value limit, Value at) {
       if (!limit)
@@ -194,7 +194,7 @@ LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
     demand(op.getRows(), row);
     Value rowCondition = condition;
     for (int64_t j = 0, n = layout.localCols(tile.getDimSize(1)); j < n; ++j) {
-      Value col = add(b, loc, gridColumn(tile.getDimSize(1)), index(j));
+      Value col = toIndex(add(b, loc, gridColumn(tile.getDimSize(1)), i32(j)));
       condition = rowCondition;
       demand(op.getCols(), col);
       OpBuilder::InsertionGuard guard(b);
@@ -281,7 +281,6 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   int64_t offset = *op.getShared(), perWord = 32 / bits, rowWords = R / perWord;
   ArrayRef<int64_t> swizzle = *op.getSwizzle();
   auto op32 = [&](StringRef name, Value a, Value c) { return CodeWords(b, loc).op(name, a, c); };
-  auto narrow = [&](Value v) -> Value { return arith::IndexCastUIOp::create(b, loc, b.getI32Type(), v); };
   /// Byte offset of a word of a column.
   auto place = [&](Value column, Value word) {
     Value turned = op32("shl", op32("shr", column, i32(swizzle[0])), i32(swizzle[1]));
@@ -291,11 +290,11 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     return op32("shl", op32("add", op32("mul", column, i32(rowWords)), w), i32(2));
   };
   barrier(); // the readers of the tile before are done
-  Value firstCol = narrow(gridColumn(C));
+  Value firstCol = gridColumn(C);
   Parts rows = parts(op.getValue());
   for (int64_t g = 0; g < items / group; ++g) {
     SmallVector<SmallVector<Value>> words = turnedWords(ArrayRef<Value>(rows).slice(g * group, group), bits);
-    Value firstWord = op32("shr", narrow(itemRow(g * group)), i32(llvm::Log2_64(perWord)));
+    Value firstWord = op32("shr", itemRow(g * group), i32(llvm::Log2_64(perWord)));
     for (auto [w, columns] : llvm::enumerate(words))
       for (auto [c, word] : llvm::enumerate(columns)) {
         Value at = place(op32("add", firstCol, i32(c)), op32("add", firstWord, i32(w)));
@@ -306,63 +305,107 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   barrier();
   // Sixteen bytes of a row of the result at a time.
   int64_t unitWords = std::min<int64_t>(4, rowWords), unitsPerColumn = rowWords / unitWords, units = C * unitsPerColumn;
-  int64_t unitRows = unitWords * perWord, unitBytes = unitWords * 4;
+  int64_t unitBytes = unitWords * 4;
   Address address = addressOf(op.getMemref(), tile, op.getStride());
-  Value id = narrow(thread);
-  for (int64_t u = 0; u < units; u += layout.threads()) {
-    OpBuilder::InsertionGuard outer(b);
-    Value unit = op32("add", id, i32(u));
-    if (units % layout.threads()) {
-      auto some = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, unit, i32(units)), false);
-      b.setInsertionPointToStart(some.thenBlock());
-    }
+  struct Unit {
+    Value column, firstRow, words, to;
+  };
+  auto fetch = [&](Value unit) {
     Value column = op32("shr", unit, i32(llvm::Log2_64(unitsPerColumn)));
     Value word = op32("shl", op32("and", unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
     SmallVector<Value> read;
     for (int64_t k = 0; k < unitWords; ++k)
       read.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, op32("add", word, i32(k)))), 4));
-    Value words = fromNumbers(read, b.getI32Type());
-    auto wide = [&](Value v) -> Value { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); };
-    Value columnIndex = wide(column), firstRow = arith::MulIOp::create(b, loc, wide(word), index(perWord));
+    Value columnIndex = toIndex(column), firstRow = toIndex(op32("mul", word, i32(perWord)));
     Value to = pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
-    Value whole = bit(true);
-    auto demand = [&](Value condition) { whole = arith::AndIOp::create(b, loc, whole, condition); };
-    if (op.getCols()) {
-      auto exists = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, columnIndex, number(op.getCols())), false);
-      b.setInsertionPointToStart(exists.thenBlock());
-    }
-    Value left = op.getRows() ? arith::SubIOp::create(b, loc, number(op.getRows()), firstRow).getResult() : Value();
-    if (left)
-      demand(arith::CmpIOp::create(b, loc, CmpIPredicate::sge, left, index(unitRows)));
-    if (int64_t(op.getAlignment()) * bits / 8 < unitBytes) {
-      Value addressBits = LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), to);
-      Value low = arith::AndIOp::create(b, loc, addressBits, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(unitBytes - 1)));
-      demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, low, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0))));
-    }
-    auto branch = scf::IfOp::create(b, loc, whole, /*withElseRegion=*/true);
+    return Unit{columnIndex, firstRow, fromNumbers(read, b.getI32Type()), to};
+  };
+  auto when = [&](Value condition) {
+    auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
     b.setInsertionPointToStart(branch.thenBlock());
-    LLVM::StoreOp::create(b, loc, words, to, unitBytes);
-    b.setInsertionPointToStart(branch.elseBlock());
-    // A ragged end, or a result whose rows begin anywhere: element by element, packed codes in bytes.
-    int64_t movedBits = std::max<int64_t>(8, bits), rowsPerMoved = movedBits / bits;
-    auto movedType = b.getIntegerType(movedBits);
-    for (int64_t k = 0; k < unitBytes * 8 / movedBits; ++k) {
-      Value element = op32("shr", extract(words, k * movedBits / 32), i32(k * movedBits % 32));
-      Value moved = movedBits == 32 ? element : arith::TruncIOp::create(b, loc, movedType, element).getResult();
-      OpBuilder::InsertionGuard inner(b);
-      if (left) {
-        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::sgt, left, index(k * rowsPerMoved));
-        auto some = scf::IfOp::create(b, loc, inside, false);
-        b.setInsertionPointToStart(some.thenBlock());
-        if (rowsPerMoved == 2) { // the partner of the last of an odd number of rows is 0
-          Value both = arith::CmpIOp::create(b, loc, CmpIPredicate::sgt, left, index(k * 2 + 1));
-          Value low = arith::AndIOp::create(b, loc, moved, arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(15)));
-          moved = arith::SelectOp::create(b, loc, both, moved, low);
-        }
-      }
-      Value at = LLVM::GEPOp::create(b, loc, to.getType(), movedType, to, ArrayRef<LLVM::GEPArg>{int32_t(k)});
-      LLVM::StoreOp::create(b, loc, moved, at);
+  };
+  // The same for all threads: a whole tile, and rows of the result that begin at multiples of sixteen bytes.
+  Value whole = bit(true);
+  auto demand = [&](Value condition) { whole = arith::AndIOp::create(b, loc, whole, condition); };
+  if (op.getRows())
+    demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, number(op.getRows()), index(R)));
+  if (op.getCols())
+    demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, number(op.getCols()), index(C)));
+  if (int64_t(op.getAlignment()) * bits / 8 < unitBytes) {
+    auto aligned = [&](Value bytes) {
+      Value low = arith::AndIOp::create(b, loc, bytes, index(unitBytes - 1));
+      demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, low, index(0)));
+    };
+    aligned(address.stride);
+    Value first = number(op.getFirstRow());
+    aligned(bits < 8 ? arith::ShRUIOp::create(b, loc, first, index(1)).getResult()
+                     : arith::MulIOp::create(b, loc, first, index(bits / 8)).getResult());
+  }
+  auto branch = scf::IfOp::create(b, loc, whole, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  for (int64_t u = 0; u < units; u += layout.threads()) {
+    OpBuilder::InsertionGuard inner(b);
+    Value number = op32("add", thread, i32(u));
+    if (units < layout.threads())
+      when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, number, i32(units)));
+    Unit unit = fetch(number);
+    LLVM::StoreOp::create(b, loc, unit.words, unit.to, unitBytes);
+  }
+  // A ragged end, or a result whose rows begin anywhere: pieces of sixteen bytes that are aligned in memory. A piece begins
+  // somewhere in a word of the tile; five words and a shift make it. Not unrolled: it is rarer.
+  b.setInsertionPointToStart(branch.elseBlock());
+  int64_t pieces = unitsPerColumn + 1;
+  auto loop = scf::ForOp::create(b, loc, thread, i32(C * pieces), i32(layout.threads()));
+  b.setInsertionPointToStart(loop.getBody());
+  Value column = arith::DivUIOp::create(b, loc, loop.getInductionVar(), i32(pieces));
+  Value piece = arith::RemUIOp::create(b, loc, loop.getInductionVar(), i32(pieces));
+  if (op.getCols())
+    when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, toIndex(column), number(op.getCols())));
+  Value rowsLeft = op.getRows() ? arith::IndexCastOp::create(b, loc, b.getI32Type(), number(op.getRows())).getResult() : i32(R);
+  Value bytesLeft = bits < 8 ? op32("shr", op32("add", rowsLeft, i32(1)), i32(1)) : op32("mul", rowsLeft, i32(bits / 8));
+  Value start = pointer(address, add(b, loc, number(op.getFirstCol()), toIndex(column)), number(op.getFirstRow()));
+  Value startBits = arith::TruncIOp::create(b, loc, b.getI32Type(), LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), start));
+  // Of the piece, in bytes from the tile's first row.
+  Value begin = op32("add", op32("mul", piece, i32(unitBytes)), arith::SubIOp::create(b, loc, i32(0), op32("and", startBits, i32(unitBytes - 1))));
+  Value firstWord = arith::ShRSIOp::create(b, loc, begin, i32(2)), shift = op32("shl", op32("and", begin, i32(3)), i32(3));
+  SmallVector<Value> raw, shifted;
+  for (int64_t k = 0; k <= unitWords; ++k) {
+    Value word = op32("add", firstWord, i32(k));
+    Value inside = arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, word, i32(0)), i32(rowWords - 1));
+    raw.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, inside)), 4));
+  }
+  for (int64_t k = 0; k < unitWords; ++k)
+    shifted.push_back(intrinsic(b, loc, "llvm.fshr.i32", b.getI32Type(), {raw[k + 1], raw[k], shift}));
+  auto between = [&](Value at, int64_t width) {
+    Value after = arith::CmpIOp::create(b, loc, CmpIPredicate::sge, at, i32(0));
+    Value before = arith::CmpIOp::create(b, loc, CmpIPredicate::sle, op32("add", at, i32(width)), bytesLeft);
+    return arith::AndIOp::create(b, loc, after, before).getResult();
+  };
+  Value to = LLVM::GEPOp::create(b, loc, start.getType(), b.getI8Type(), start,
+                                 ValueRange{arith::ExtSIOp::create(b, loc, b.getI64Type(), begin)});
+  // An odd number of packed codes ends in half a byte: its partner is 0.
+  bool halves = bits < 8 && op.getRows();
+  Value wholePiece = between(begin, halves ? unitBytes + 1 : unitBytes);
+  auto some = scf::IfOp::create(b, loc, wholePiece, /*withElseRegion=*/true);
+  b.setInsertionPointToStart(some.thenBlock());
+  LLVM::StoreOp::create(b, loc, fromNumbers(shifted, b.getI32Type()), to, unitBytes);
+  b.setInsertionPointToStart(some.elseBlock());
+  int64_t movedBits = std::max<int64_t>(8, bits);
+  auto movedType = b.getIntegerType(movedBits);
+  for (int64_t k = 0; k < unitBytes * 8 / movedBits; ++k) {
+    Value element = op32("shr", shifted[k * movedBits / 32], i32(k * movedBits % 32));
+    Value moved = movedBits == 32 ? element : arith::TruncIOp::create(b, loc, movedType, element).getResult();
+    OpBuilder::InsertionGuard inner(b);
+    Value at = op32("add", begin, i32(k * movedBits / 8));
+    when(between(at, movedBits / 8));
+    if (halves) {
+      Value both = arith::CmpIOp::create(b, loc, CmpIPredicate::slt, op32("add", op32("shl", at, i32(1)), i32(1)), rowsLeft);
+      Value low = arith::AndIOp::create(b, loc, moved, arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(15)));
+      moved = arith::SelectOp::create(b, loc, both, moved, low);
     }
+    Value where = LLVM::GEPOp::create(b, loc, to.getType(), movedType, to, ArrayRef<LLVM::GEPArg>{int32_t(k)});
+    LLVM::StoreOp::create(b, loc, moved, where);
   }
   return success();
 }

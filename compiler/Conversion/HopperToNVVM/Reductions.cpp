@@ -107,7 +107,7 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
   ReduceKind kind = op.getKind() == ReduceKind::AMax ? ReduceKind::UMax : op.getKind();
   int64_t threads = layout.threads(), partners = int64_t(1) << masks.size(), count = numbers.size();
   Type type = numbers.front().getType();
-  Value id = arith::IndexCastUIOp::create(b, loc, b.getI32Type(), thread);
+  Value id = thread;
   CodeWords words(b, loc);
   int64_t allMasks = 0;
   for (int64_t mask : masks)

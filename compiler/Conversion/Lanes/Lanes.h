@@ -79,7 +79,10 @@ public:
   // --- functions (LanesMath.cpp) ---
   // Each within 2 ulp of FP32.
   mlir::Value exp(mlir::Value x);
+  /// For x <= 0, or NaN.
+  mlir::Value expOfNegative(mlir::Value x);
   mlir::Value log(mlir::Value x);
+  mlir::Value sigmoid(mlir::Value x);
   mlir::Value tanh(mlir::Value x);
   mlir::Value erfc(mlir::Value x);
   mlir::Value pow(mlir::Value x, mlir::Value y);

@@ -7,26 +7,40 @@ using namespace mlir;
 using namespace vernier;
 
 /// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and |r| <= ln(2) / 2; ln 2 in two parts, so that r keeps its bits, and
-/// the Taylor polynomial of degree 7, whose error is below 2^-27. Below 1 ulp.
-Value Lanes::exp(Value x) {
+/// 1 + r * q(r) with q a minimax fit whose error is below 2^-28. Below 1 ulp.
+Value Lanes::exp(Value x) { return expOfNegative(arith::MinimumFOp::create(b, loc, x, f32(x, 89.0))); }
+
+Value Lanes::expOfNegative(Value x) {
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
   auto fma = [&](Value a, Value c, Value d) -> Value { return math::FmaOp::create(b, loc, a, c, d); };
-  Value high = arith::MinimumFOp::create(b, loc, x, f32(x, 89.0));
-  Value in = arith::MaximumFOp::create(b, loc, high, f32(x, -104.0));
+  Value in = arith::MaximumFOp::create(b, loc, x, f32(x, -104.0));
   constexpr double magic = 12582912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits.
-  Value shifted = arith::AddFOp::create(b, loc, mul(in, f32(x, 1.44269504088896341)), f32(x, magic));
+  Value shifted = fma(in, f32(x, 1.44269504088896341), f32(x, magic));
   Value n = arith::SubFOp::create(b, loc, shifted, f32(x, magic));
   Value r = fma(n, f32(x, -0.693359375), in);
   r = fma(n, f32(x, 2.12194440e-4), r);
-  // 1 + (r + r^2 * q): the small terms are summed before the 1, so that the last addition alone rounds at full size.
-  Value q = f32(x, 1.0 / 5040);
-  for (double c : {1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5})
+  Value q = f32(x, 0.00139336426898);
+  for (double c : {0.00836914981813, 0.0416664649911, 0.166665052485, 0.500000001346, 1.00000001077, 1.0})
     q = fma(q, r, f32(x, c));
-  Value p = arith::AddFOp::create(b, loc, fma(mul(r, r), q, r), f32(x, 1.0));
-  // 2^n in two steps, since n reaches below the exponents of normal numbers.
-  Value exponent = sub(bits(shifted), bits(f32(x, magic)));
-  Value half = arith::ShRSIOp::create(b, loc, exponent, i32(exponent, 1));
-  return mul(mul(p, power(half)), power(sub(exponent, half)));
+  // 2^n in two factors, since n reaches below the exponents of normal numbers. `shifted` is n above a number whose low bits
+  // are zero; shifting it up by 23 leaves n alone.
+  Value half = shr(bits(shifted), 1), rest = sub(bits(shifted), half);
+  auto factor = [&](Value exponent) { return real(add(shl(exponent, 23), i32(exponent, 0x3f800000))); };
+  return mul(mul(q, factor(half)), factor(rest));
+}
+
+/// With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x; nothing overflows. What 1 + e lost to rounding moves the ratio by
+/// -ratio * lost / total, and 1 / total is the ratio or what it lacks to 1. Within 2 ulp.
+Value Lanes::sigmoid(Value x) {
+  auto subF = [&](Value a, Value c) -> Value { return arith::SubFOp::create(b, loc, a, c); };
+  auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
+  Value e = expOfNegative(real(bitOr(bits(x), i32(bits(x), 0x80000000))));
+  Value positive = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGE, x, f32(x, 0));
+  Value one = f32(x, 1);
+  Value total = arith::AddFOp::create(b, loc, one, e);
+  Value ratio = arith::DivFOp::create(b, loc, select(positive, one, e), total);
+  Value lost = subF(e, subF(total, one));
+  return subF(ratio, mul(mul(ratio, lost), select(positive, ratio, subF(one, ratio))));
 }
 
 /// log(x) = k ln 2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)): f - f^2 / 2 + s (f^2 / 2 + R(s^2)), s = f / (2 + f), and R's four

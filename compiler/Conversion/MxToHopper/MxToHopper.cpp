@@ -74,9 +74,10 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     func::FuncOp function = makeFunction(kernel);
     Location loc = kernel.getLoc();
     OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
-    hopper::LayoutAttr layout = heuristics::chooseLayout(kernel, plan);
-    function->setAttr(hopper::kLayout, layout);
-    TileEmitter emitter(b, kernel, plan, sizes, function, layout);
+    heuristics::TileChoice choice = heuristics::chooseTiles(kernel, plan);
+    function->setAttr(hopper::kLayout, choice.layout);
+    function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
+    TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
     TaskCount tasks = plan.kind == mx::KernelKind::Columns ? emitColumnKernel(emitter, block, blocks)
                                                            : emitRowKernel(emitter, block, blocks);

@@ -17,7 +17,7 @@ def ConvertMxToHopper : Pass<"convert-mx-to-hopper", "::mlir::ModuleOp"> {
     func.func @f(%a: memref<?x1024xbf16>, %q: memref<?x1024xi8>, %s: memref<?x8xi8>, %rows: index)
         attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 2 x 128, vector = 8, rowGroup = 1>} {
       scf.for %task = %block to %tasks step %blocks {
-        %x = hopper.load %a rows %r cols %c : memref<?x1024xbf16>, vector<8x1xindex> -> vector<8x1024xbf16>
+        %x = hopper.load %a rows %r cols %c : memref<?x1024xbf16>, vector<8x1xi32> -> vector<8x1024xbf16>
         %m = hopper.reduce amax %x : vector<8x1024xbf16> -> vector<8x8xi32>
         ...
       }

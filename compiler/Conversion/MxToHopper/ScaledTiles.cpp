@@ -60,7 +60,7 @@ TileValue TileEmitter::quantizedRelative(mx::QuantizeOp op, Value x) {
 Value TileEmitter::noise(mx::QuantizeOp op, const Rows &at, const Chunk &chunk, int64_t offset) {
   int64_t columns = mx::shapeOf(op.getInput().getType())[1];
   Type i64 = b.getI64Type();
-  Value row = arith::IndexCastOp::create(b, loc, tile(R, 1, i64), at.index);
+  Value row = arith::ExtUIOp::create(b, loc, tile(R, 1, i64), at.index);
   Value first = arith::MulIOp::create(b, loc, row, lanes.integer(row, 64, columns));
   Value column = hopper::ColumnsOp::create(b, loc, tile(1, C, b.getIndexType()), addTo(chunk.start, offset));
   Value step = arith::IndexCastOp::create(b, loc, tile(1, C, i64), column);

@@ -45,10 +45,8 @@ Value TileEmitter::addTo(Value a, int64_t offset) { return offset ? add(a, index
 Value TileEmitter::divide(Value a, int64_t divisor) {
   if (divisor == 1)
     return a;
-  if (auto vector = llvm::dyn_cast<VectorType>(a.getType())) {
-    Value by = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(vector, b.getIndexAttr(divisor)));
-    return arith::DivUIOp::create(b, loc, a, by);
-  }
+  if (llvm::isa<VectorType>(a.getType()))
+    return arith::DivUIOp::create(b, loc, a, lanes.i32(a, divisor));
   return arith::DivUIOp::create(b, loc, a, index(divisor));
 }
 
@@ -90,7 +88,7 @@ Value TileEmitter::expandLike(Value grid, Value like) {
 Value TileEmitter::existingColumns(const Chunk &chunk) {
   if (!chunk.valid)
     return {};
-  Key key{nullptr, nullptr, chunk.start.getAsOpaquePointer(), 0, 4};
+  Key key{nullptr, nullptr, keyOf(chunk), 0, 4};
   if (TileValue *known = recall(key))
     return known->data;
   auto type = tile(1, C, b.getIndexType());
@@ -122,12 +120,16 @@ TileValue TileEmitter::remember(const Key &key, TileValue value) { return memo.b
 
 // --- control ---
 
+Value TileEmitter::rowNumber(Value index, int64_t gridRows) {
+  Value narrow = arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
+  return vector::BroadcastOp::create(b, loc, tile(gridRows, 1, b.getI32Type()), narrow);
+}
+
 void TileEmitter::beginTile(const Tile &tile) {
   current = tile;
-  auto type = VectorType::get({R, 1}, b.getIndexType());
+  auto type = VectorType::get({R, 1}, b.getI32Type());
   Value numbers = hopper::RowsOp::create(b, loc, type, tile.firstRow);
-  Value end = vector::BroadcastOp::create(b, loc, type, add(tile.firstRow, tile.rows));
-  Value last = vector::BroadcastOp::create(b, loc, type, addTo(add(tile.firstRow, tile.rows), -1));
+  Value end = rowNumber(add(tile.firstRow, tile.rows), R), last = rowNumber(addTo(add(tile.firstRow, tile.rows), -1), R);
   rows = {arith::MinUIOp::create(b, loc, numbers, last), arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end), {}};
 }
 
@@ -233,7 +235,7 @@ void TileEmitter::chunks(Value value, int64_t width, llvm::function_ref<void(con
 // --- values ---
 
 TileValue TileEmitter::matrix(Value value, const Rows &at, const Chunk &chunk, int64_t offset) {
-  Key key{value.getAsOpaquePointer(), at.index.getAsOpaquePointer(), chunk.start.getAsOpaquePointer(), offset, 0};
+  Key key{value.getAsOpaquePointer(), at.index.getAsOpaquePointer(), keyOf(chunk), offset, 0};
   if (TileValue *known = recall(key))
     return *known;
   return remember(key, ops.contains(value) ? emitMatrix(value, at, chunk, offset) : loadMatrix(value, at, chunk, offset));
@@ -290,9 +292,8 @@ TileValue TileEmitter::loadMatrix(Value value, const Rows &at, const Chunk &chun
   Value scaleRows = at.index;
   if (shared) {
     // The first row of a block beyond the last row is no row: stay at the last.
-    auto type = tile(gridRows, 1, b.getIndexType());
-    Value last = vector::BroadcastOp::create(b, loc, type, addTo(add(current.firstRow, current.rows), -1));
-    scaleRows = arith::MinUIOp::create(b, loc, hopper::RowsOp::create(b, loc, type, current.firstRow), last);
+    Value last = rowNumber(addTo(add(current.firstRow, current.rows), -1), gridRows);
+    scaleRows = arith::MinUIOp::create(b, loc, hopper::RowsOp::create(b, loc, last.getType(), current.firstRow), last);
   }
   Value scaleLimit = limit ? divide(addTo(limit, width - 1), width) : Value();
   Value scales = hopper::LoadOp::create(b, loc, tile(gridRows, gridCols, b.getI8Type()), inputBuffer(value, 1),
@@ -372,26 +373,22 @@ Value TileEmitter::elementwise(Operation *op, ArrayRef<Value> operands) {
 
 /// Rows of `input` by an i32 a row; `valid` rows of the tile only.
 Rows TileEmitter::gather(Value entries, Value input, Value valid) {
-  auto type = tile(R, 1, b.getIndexType());
   // -1 becomes a number beyond all rows.
-  Value source = arith::IndexCastOp::create(b, loc, type, entries);
-  Value count = size(input, 0);
-  Value present = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, source, vector::BroadcastOp::create(b, loc, type, count));
+  Value present = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, entries, rowNumber(size(input, 0), R));
   if (valid)
     present = arith::AndIOp::create(b, loc, present, valid);
-  Value index = arith::SelectOp::create(b, loc, present, source, zeros(type));
+  Value index = arith::SelectOp::create(b, loc, present, entries, lanes.i32(entries, 0));
   return {index, rows.valid, present};
 }
 
 Rows TileEmitter::gatheredRows(mx::PermuteOp permute, const Rows &at) {
-  Key key{permute.getOperation(), at.index.getAsOpaquePointer(), nullptr, 0, 3};
+  Key key{permute.getOperation(), at.index.getAsOpaquePointer(), {}, 0, 3};
   if (TileValue *known = recall(key))
     return {known->data, rows.valid, known->scales};
   // Past the end of the index are the rows that pad_to adds.
-  auto type = tile(R, 1, b.getIndexType());
-  Value length = vector::BroadcastOp::create(b, loc, type, size(permute.getIndex(), 0));
+  Value length = rowNumber(size(permute.getIndex(), 0), R);
   Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at.index, length);
-  Value safe = arith::SelectOp::create(b, loc, inside, at.index, zeros(type));
+  Value safe = arith::SelectOp::create(b, loc, inside, at.index, lanes.i32(at.index, 0));
   Value entries = hopper::LoadOp::create(b, loc, tile(R, 1, b.getI32Type()), inputBuffer(permute.getIndex()), safe, Value(),
                                          Value(), Value(), Value(), 1);
   Rows source = gather(entries, permute.getInput(), inside);
@@ -404,7 +401,7 @@ Value TileEmitter::unpermuted(mx::UnpermuteOp op, const Rows &at, const Chunk &c
   auto real = tile(R, C, b.getF32Type());
   Value sum = zeros(real);
   for (int64_t j = 0; j < copies; ++j) {
-    Key key{op.getOperation(), at.index.getAsOpaquePointer(), nullptr, j, 5};
+    Key key{op.getOperation(), at.index.getAsOpaquePointer(), {}, j, 5};
     Rows source;
     if (TileValue *known = recall(key)) {
       source = {known->data, rows.valid, known->scales};
@@ -427,7 +424,7 @@ Value TileEmitter::unpermuted(mx::UnpermuteOp op, const Rows &at, const Chunk &c
 }
 
 Value TileEmitter::perRow(Value value, const Rows &at) {
-  Key key{value.getAsOpaquePointer(), at.index.getAsOpaquePointer(), nullptr, 0, 1};
+  Key key{value.getAsOpaquePointer(), at.index.getAsOpaquePointer(), {}, 0, 1};
   if (TileValue *known = recall(key))
     return known->data;
   Value result;
@@ -455,7 +452,7 @@ Value TileEmitter::perRow(Value value, const Rows &at) {
 }
 
 Value TileEmitter::perColumn(Value value, const Chunk &chunk, int64_t offset) {
-  Key key{value.getAsOpaquePointer(), nullptr, chunk.start.getAsOpaquePointer(), offset, 2};
+  Key key{value.getAsOpaquePointer(), nullptr, keyOf(chunk), offset, 2};
   if (TileValue *known = recall(key))
     return known->data;
   Value result;
@@ -481,7 +478,7 @@ Value TileEmitter::scalar(Value value) {
   if (!ops.contains(value)) {
     Value memref = inputBuffer(value);
     int64_t rank = llvm::cast<MemRefType>(memref.getType()).getRank();
-    Value row = rank > 0 ? zeros(tile(1, 1, b.getIndexType())) : Value(), col = rank > 1 ? index(0) : Value();
+    Value row = rank > 0 ? zeros(tile(1, 1, b.getI32Type())) : Value(), col = rank > 1 ? index(0) : Value();
     Value loaded = hopper::LoadOp::create(b, loc, tile(1, 1, storedType(value)), memref, row, Value(), col, Value(), Value(), 1);
     return asBoolean(value, loaded);
   }

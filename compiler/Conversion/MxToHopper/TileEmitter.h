@@ -15,7 +15,7 @@ namespace vernier::tiled {
 /// The rows of a tile. A tile at the end of the rows repeats the last one: loads stay inside, and the largest of a block does
 /// not change. `valid` is false for repeated rows, `present` for gathered rows that are not there (null: all are).
 struct Rows {
-  mlir::Value index;   ///< vector<Rx1xindex>
+  mlir::Value index;   ///< vector<Rx1xi32>
   mlir::Value valid;   ///< vector<Rx1xi1>
   mlir::Value present; ///< vector<Rx1xi1>
 };
@@ -114,6 +114,8 @@ private:
   TileValue emitMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
   TileValue loadMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
   mlir::Value unpermuted(mx::UnpermuteOp op, const Rows &rows, const Chunk &chunk, int64_t offset);
+  /// A row number, repeated for a grid's rows.
+  mlir::Value rowNumber(mlir::Value index, int64_t gridRows);
   Rows gather(mlir::Value entries, mlir::Value input, mlir::Value valid);
   Rows gatheredRows(mx::PermuteOp permute, const Rows &rows);
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
@@ -138,7 +140,10 @@ private:
   mlir::Value stride(mlir::Value value, unsigned part);
   int64_t alignment(mlir::Value value, int64_t offset, int64_t perNumber = 1);
 
-  using Key = std::tuple<void *, void *, void *, int64_t, int>;
+  using Key = std::tuple<void *, void *, std::pair<void *, void *>, int64_t, int>;
+  static std::pair<void *, void *> keyOf(const Chunk &chunk) {
+    return {chunk.start.getAsOpaquePointer(), chunk.valid.getAsOpaquePointer()};
+  }
   TileValue *recall(const Key &key);
   TileValue remember(const Key &key, TileValue value);
 

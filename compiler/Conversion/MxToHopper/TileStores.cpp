@@ -34,9 +34,8 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
   int64_t height = scaled.getFormat().getBlockRows(), width = scaled.getFormat().getBlockCols();
   Value scaleRows = rows.index, valid = rows.valid;
   if (height > 1) { // the first row of every block, if there is one
-    auto type = tile(R / height, 1, b.getIndexType());
-    scaleRows = hopper::RowsOp::create(b, loc, type, current.firstRow);
-    Value end = vector::BroadcastOp::create(b, loc, type, add(current.firstRow, current.rows));
+    Value end = rowNumber(add(current.firstRow, current.rows), R / height);
+    scaleRows = hopper::RowsOp::create(b, loc, end.getType(), current.firstRow);
     valid = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, scaleRows, end);
   }
   Value scaleLimit = limit ? divide(addTo(limit, width - 1), width) : Value();

@@ -279,6 +279,8 @@ Value TileEmitter::elementwise(Operation *op, ArrayRef<Value> operands) {
     return lanes.toBF16(operands[0]);
   if (llvm::isa<math::ExpOp>(op) && element.isF32())
     return lanes.exp(operands[0]);
+  if (llvm::isa<mx::SigmoidOp>(op))
+    return lanes.sigmoid(operands[0]);
   OperationState state(op->getLoc(), op->getName());
   state.addOperands(operands);
   state.addAttributes(op->getAttrs());

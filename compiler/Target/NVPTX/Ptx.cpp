@@ -1,5 +1,8 @@
 #include "compiler/Target/NVPTX/Ptx.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/IR/Builders.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -71,4 +74,14 @@ llvm::Expected<std::string> vernier::nvptx::emitPtx(mlir::ModuleOp module) {
     return llvm::createStringError("LLVM cannot write PTX");
   emit.run(*llvmModule);
   return std::string(text);
+}
+
+bool vernier::nvptx::relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel) {
+  auto function = module.lookupSymbol<mlir::LLVM::LLVMFuncOp>(kernel);
+  llvm::StringRef name = mlir::NVVM::NVVMDialect::getMinctasmAttrName();
+  auto blocks = function ? function->getAttrOfType<mlir::IntegerAttr>(name) : nullptr;
+  if (!blocks || blocks.getInt() <= 1)
+    return false;
+  function->setAttr(name, mlir::Builder(module.getContext()).getI32IntegerAttr(int32_t(blocks.getInt()) - 1));
+  return true;
 }

@@ -14,6 +14,9 @@ inline constexpr const char *kChip = "sm_90a";
 /// PTX of every kernel of the module, for sm_90a.
 llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
 
+/// Lowers by one the number of blocks that a kernel's registers must leave room for; false if it is one already.
+bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel);
+
 } // namespace vernier::nvptx
 
 #endif

@@ -6,7 +6,8 @@ include "mlir/IR/BuiltinAttributes.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Hopper_Tile : VectorOfRankAndType<[2], [AnyType]>;
-def Hopper_RowIndex : VectorOfRankAndType<[2], [Index]>;
+def Hopper_RowIndex : VectorOfRankAndType<[2], [I32]>;
+def Hopper_ColumnIndex : VectorOfRankAndType<[2], [Index]>;
 def Hopper_Mask : VectorOfRankAndType<[2], [I1]>;
 def Hopper_Codes : VectorOfRankAndType<[2], [F8E4M3FN, F4E2M1FN]>;
 def Hopper_Words : VectorOfRankAndType<[2], [I32]>;
@@ -15,10 +16,11 @@ def Hopper_RowsOp : Hopper_Op<"rows", [Pure]> {
   let summary = "row numbers of a tile that begins at a row";
   let description = [{
     `result[r, 0] = first + r * step`, with step = tile rows / rows of the result: numbers of a grid's first rows.
+    Rows are numbers of 32 bits; byte offsets, which grow with the columns too, are not.
 
     Example:
     ```mlir
-    %r = hopper.rows %first : vector<64x1xindex>
+    %r = hopper.rows %first : vector<64x1xi32>
     ```
   }];
   let arguments = (ins Index:$first);
@@ -37,7 +39,7 @@ def Hopper_ColumnsOp : Hopper_Op<"columns", [Pure]> {
     ```
   }];
   let arguments = (ins Index:$first);
-  let results = (outs Hopper_RowIndex:$result);
+  let results = (outs Hopper_ColumnIndex:$result);
   let assemblyFormat = "$first attr-dict `:` type($result)";
 }
 
@@ -56,7 +58,7 @@ def Hopper_LoadOp : Hopper_Op<"load", [AttrSizedOperandSegments, MemoryEffects<[
 
     Example:
     ```mlir
-    %x = hopper.load %m rows %r cols %c alignment 8 : memref<?x4096xbf16>, vector<64x1xindex> -> vector<64x128xbf16>
+    %x = hopper.load %m rows %r cols %c alignment 8 : memref<?x4096xbf16>, vector<64x1xi32> -> vector<64x128xbf16>
     ```
   }];
   let arguments = (ins AnyMemRef:$memref, Optional<Hopper_RowIndex>:$rows, Optional<Hopper_Mask>:$present, Optional<Index>:$cols,
@@ -78,7 +80,7 @@ def Hopper_StoreOp : Hopper_Op<"store", [AttrSizedOperandSegments, MemoryEffects
     Example:
     ```mlir
     hopper.store %v to %m rows %r valid %ok cols %c alignment 8
-      : vector<64x128xbf16>, memref<?x4096xbf16>, vector<64x1xindex>, vector<64x1xi1>
+      : vector<64x128xbf16>, memref<?x4096xbf16>, vector<64x1xi32>, vector<64x1xi1>
     ```
   }];
   let arguments = (ins Hopper_Tile:$value, AnyMemRef:$memref, Optional<Hopper_RowIndex>:$rows, Optional<Hopper_Mask>:$valid,

@@ -28,7 +28,7 @@ static int64_t workOf(Operation *op) {
     return 16;
   if (llvm::isa<DequantizeOp, TransposeOp>(op))
     return 8;
-  if (op->getName().getDialectNamespace() == "math")
+  if (llvm::isa<SigmoidOp>(op) || op->getName().getDialectNamespace() == "math")
     return 12;
   if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
     return 2 * shapeOf(unpermute.getIndex().getType())[1];

@@ -1,10 +1,28 @@
-// Between a matrix and its vectors: broadcasts and reductions.
+// Elementwise functions, and what lies between a matrix and its vectors: broadcasts and reductions.
 #ifndef VERNIER_MX_ROW_OPS
 #define VERNIER_MX_ROW_OPS
 
 include "dialects/mx/IR/MxTypes.td"
 include "dialects/mx/IR/MxInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Mx_SigmoidOp : Mx_Op<"sigmoid", [Pure, SameOperandsAndResultType] # ElementwiseMappable.traits> {
+  let summary = "1 / (1 + exp(-x)), elementwise";
+  let description = [{
+    In FP32, within 2 ulp; NaN stays NaN. An operation of its own, since targets have cheaper ways to it than by its parts.
+    It also applies to scalars and vectors, in lowered code.
+
+    Example:
+
+    ```mlir
+    %s = mx.sigmoid %x : tensor<?x64xf32>
+    ```
+  }];
+  let arguments = (ins AnyTypeOf<[F32, VectorOfAnyRankOf<[F32]>, RankedTensorOf<[F32]>]>:$input);
+  let results = (outs AnyTypeOf<[F32, VectorOfAnyRankOf<[F32]>, RankedTensorOf<[F32]>]>:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
+}
 
 def Mx_BroadcastOp : Mx_Op<"broadcast", [Pure, DeclareOpInterfaceMethods<Mx_DimsInterface>]> {
   let summary = "repeats a scalar, one value a row, or one value a column";

@@ -277,14 +277,7 @@ def _subtract_int(x: Traced) -> Traced:
 @operation
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) in float32, within 2 ulp."""
-    x = to_float(lift(builder_of([x]), x))
-    e = exp(negative(abs(x)))  # at most 1: nothing overflows
-    positive = x >= 0.0
-    total = add(1.0, e)
-    ratio = divide(where(positive, 1.0, e), total)
-    # What 1 + e lost to rounding moves the ratio by -ratio * lost / total; and 1 / total is the ratio or what it lacks to 1.
-    lost = e - (total - 1.0)
-    return ratio - ratio * lost * where(positive, ratio, 1.0 - ratio)
+    return unary("mx.sigmoid", x)
 
 
 @operation
