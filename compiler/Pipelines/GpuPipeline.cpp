@@ -19,7 +19,10 @@ void vernier::buildTiled(OpPassManager &manager, const PipelineOptions &) {
 }
 
 void vernier::buildScheduled(OpPassManager &manager, const PipelineOptions &) {
-  manager.nest<func::FuncOp>().addPass(hopper::createAllocateShared());
+  auto &function = manager.nest<func::FuncOp>();
+  function.addPass(hopper::createAllocateShared());
+  function.addPass(hopper::createPipelineLoads());
+  function.addPass(createCSEPass());
 }
 
 void vernier::buildNVVM(OpPassManager &manager, const PipelineOptions &) {

@@ -118,9 +118,13 @@ LogicalResult Distribution::visit(Operation &op) {
   if (auto constant = llvm::dyn_cast<arith::ConstantOp>(op)) {
     auto dense = llvm::cast<DenseElementsAttr>(constant.getValue());
     SmallVector<Type> types = partTypes(constant.getType());
-    if (isCodes(dense.getElementType()) || !dense.isSplat())
-      return op.emitError() << "expected a splat of numbers";
     auto type = llvm::cast<VectorType>(types.front());
+    if (isCodes(dense.getElementType()) && dense.isSplat() && dense.getSplatValue<APFloat>().isPosZero()) {
+      tiles[constant.getResult()] = Parts(types.size(), arith::ConstantOp::create(b, loc, b.getZeroAttr(type)).getResult());
+      return success();
+    }
+    if (isCodes(dense.getElementType()) || !dense.isSplat())
+      return op.emitError() << "expected a splat of numbers, or codes of zeros";
     Value v = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, dense.getSplatValue<Attribute>()));
     tiles[constant.getResult()] = Parts(types.size(), v);
     return success();

@@ -289,7 +289,8 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     Value w = op32("xor", word, op32("and", turned, i32(rowWords - 1)));
     return op32("shl", op32("add", op32("mul", column, i32(rowWords)), w), i32(2));
   };
-  barrier(); // the readers of the tile before are done
+  if (op.getAlone())
+    barrier(); // the readers of the tile before are done
   Value firstCol = gridColumn(C);
   Parts rows = parts(op.getValue());
   for (int64_t g = 0; g < items / group; ++g) {

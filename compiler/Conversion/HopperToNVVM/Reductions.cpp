@@ -123,7 +123,8 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
       bits |= (p >> k & 1) ? mask : 0;
     return words.op("or", base, i32(bits));
   };
-  barrier();
+  if (op.getAlone())
+    barrier();
   for (auto [n, v] : llvm::enumerate(numbers))
     LLVM::StoreOp::create(b, loc, v, place(i32(n), id), 4);
   barrier();

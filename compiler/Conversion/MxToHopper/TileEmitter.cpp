@@ -71,7 +71,7 @@ Value TileEmitter::reduce(hopper::ReduceKind kind, Value input, int64_t gridRows
   if (kind != hopper::ReduceKind::AMax && type.getShape() == ArrayRef<int64_t>{gridRows, gridCols})
     return input;
   return hopper::ReduceOp::create(b, loc, tile(gridRows, gridCols, integer ? b.getI32Type() : type.getElementType()), kind, input,
-                                  IntegerAttr());
+                                  IntegerAttr(), false);
 }
 
 Value TileEmitter::expand(Value grid, int64_t gridRows, int64_t gridCols) {

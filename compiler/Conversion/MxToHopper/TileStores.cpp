@@ -54,7 +54,7 @@ void TileEmitter::storeTurned(const mx::Segment &segment, mx::TransposeOp transp
                         : int64_t(1) << llvm::countr_zero(uint64_t(rowsOfInput | R));
   hopper::StoreTransposedOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), addTo(chunk.start, segment.begin),
                                     current.firstRow, current.rows, chunk.valid, stride(output, 0), aligned, IntegerAttr(),
-                                    DenseI64ArrayAttr());
+                                    DenseI64ArrayAttr(), false);
   if (llvm::isa<mx::ScaledType>(output.getType()))
     storeTurnedScales(segment, transpose, chunk, v.scales);
 }
@@ -72,7 +72,7 @@ void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp 
   Value blocks = divide(addTo(current.rows, height - 1), height);
   Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
   hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(output, 1), divide(addTo(chunk.start, segment.begin), width),
-                                    firstBlock, blocks, cols, stride(output, 1), 1, IntegerAttr(), DenseI64ArrayAttr());
+                                    firstBlock, blocks, cols, stride(output, 1), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
 }
 
 void TileEmitter::clearEmptyBlocks(const mx::Segment &segment, const Chunk &chunk, Value block) {
@@ -82,7 +82,7 @@ void TileEmitter::clearEmptyBlocks(const mx::Segment &segment, const Chunk &chun
   Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
   hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output, 1),
                                     divide(addTo(chunk.start, segment.begin), width), block, index(1), cols,
-                                    stride(segment.output, 1), 1, IntegerAttr(), DenseI64ArrayAttr());
+                                    stride(segment.output, 1), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
 }
 
 void TileEmitter::clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, Value first, Value last) {
@@ -92,7 +92,7 @@ void TileEmitter::clearOutsideGroups(const mx::Segment &segment, const Chunk &ch
       Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, end, row), index(R));
       Value grid = zeros(tile(R, C, b.getI8Type()));
       hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output), addTo(chunk.start, segment.begin), row, left,
-                                        chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr());
+                                        chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
     });
   };
   clear(index(0), first);

@@ -101,7 +101,7 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
 
     `stride` is the number of columns of the memref where it is not static; `alignment` a power of two that divides
     `first_row` and the stride, in elements. The schedule sets `shared` (the offset of the tile's bytes) and `swizzle`: word w of
-    column c lies at word `w ^ ((c >> swizzle[0]) << swizzle[1]) ^ ((c >> swizzle[2]) << swizzle[3])`, cut to a row of words.
+    column c lies at word `w ^ ((c >> swizzle[0]) << swizzle[1]) ^ ((c >> swizzle[2]) << swizzle[3])`, cut to a row of words. `alone`: nothing else of the loop uses other shared memory, so that its own readers must be waited for.
 
     Example:
     ```mlir
@@ -111,10 +111,11 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
   }];
   let arguments = (ins Hopper_Tile:$value, AnyMemRef:$memref, Index:$first_col, Index:$first_row, Optional<Index>:$rows,
                    Optional<Index>:$cols, Optional<Index>:$stride, DefaultValuedAttr<I64Attr, "1">:$alignment,
-                   OptionalAttr<I64Attr>:$shared, OptionalAttr<DenseI64ArrayAttr>:$swizzle);
+                   OptionalAttr<I64Attr>:$shared, OptionalAttr<DenseI64ArrayAttr>:$swizzle, UnitAttr:$alone);
   let assemblyFormat = [{
     $value `to` $memref `at` $first_col `,` $first_row (`rows` $rows^)? (`cols` $cols^)? (`stride` $stride^)?
-    (`alignment` $alignment^)? (`shared` $shared^)? (`swizzle` $swizzle^)? attr-dict `:` type($value) `,` type($memref)
+    (`alignment` $alignment^)? (`shared` $shared^)? (`swizzle` $swizzle^)?
+    (`alone` $alone^)? attr-dict `:` type($value) `,` type($memref)
   }];
   let hasVerifier = 1;
 }
@@ -126,7 +127,8 @@ def Hopper_ReduceOp : Hopper_Op<"reduce", [MemoryEffects<[MemRead, MemWrite]>]> 
     `max` and `min` give NaN where there is one. `umax` is of unsigned i32. `amax` is of magnitudes, and gives their FP32 bits as i32:
     the integers' order is the numbers', infinities and NaNs come last.
 
-    Where the block belongs to several warps, the schedule sets `shared`, the offset of the bytes that they meet in.
+    Where the block belongs to several warps, the schedule sets `shared`, the offset of the bytes that they meet in, and `alone` as
+    for `hopper.store_transposed`.
 
     Constraints:
     1. the shape of the input is a multiple of the shape of the result;
@@ -137,9 +139,9 @@ def Hopper_ReduceOp : Hopper_Op<"reduce", [MemoryEffects<[MemRead, MemWrite]>]> 
     %a = hopper.reduce amax %x : vector<64x128xbf16> -> vector<64x1xi32>
     ```
   }];
-  let arguments = (ins Hopper_ReduceKind:$kind, Hopper_Tile:$input, OptionalAttr<I64Attr>:$shared);
+  let arguments = (ins Hopper_ReduceKind:$kind, Hopper_Tile:$input, OptionalAttr<I64Attr>:$shared, UnitAttr:$alone);
   let results = (outs Hopper_Tile:$result);
-  let assemblyFormat = "$kind $input (`shared` $shared^)? attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "$kind $input (`shared` $shared^)? (`alone` $alone^)? attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 

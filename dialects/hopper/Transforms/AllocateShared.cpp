@@ -62,29 +62,44 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
     if (!layout)
       return;
     OpBuilder b(&getContext());
-    int64_t bytes = 0;
+    SmallVector<std::pair<Operation *, int64_t>> users; // and their bytes
     getOperation().walk([&](Operation *op) {
       if (auto store = llvm::dyn_cast<StoreTransposedOp>(op)) {
         auto tile = llvm::cast<VectorType>(store.getValue().getType());
         int64_t bits = tile.getElementTypeBitWidth();
         if (tile.getShape() != ArrayRef<int64_t>{layout.getRows(), layout.getCols()} || bits > 32)
           return;
-        store.setShared(0);
         store.setSwizzle(chooseSwizzle(layout, bits));
-        bytes = std::max(bytes, tile.getNumElements() * bits / 8);
+        users.push_back({op, tile.getNumElements() * bits / 8});
       }
       if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
         auto from = llvm::cast<VectorType>(reduce.getInput().getType()), to = llvm::cast<VectorType>(reduce.getResult().getType());
         int64_t across = layout.sharingCols(to.getDimSize(1)), down = layout.sharingRows(to.getDimSize(0)) * layout.getThreadCols();
         bool moreCols = across > std::max<int64_t>(32, layout.sharingCols(from.getDimSize(1)));
         bool moreRows = layout.sharingRows(to.getDimSize(0)) > layout.sharingRows(from.getDimSize(0)) && down > 32;
-        if (!moreCols && !moreRows)
-          return;
-        reduce.setShared(0);
-        int64_t numbers = layout.localRows(to.getDimSize(0)) * layout.localCols(to.getDimSize(1));
-        bytes = std::max(bytes, numbers * layout.threads() * 4);
+        if (moreCols || moreRows)
+          users.push_back({op, layout.localRows(to.getDimSize(0)) * layout.localCols(to.getDimSize(1)) * layout.threads() * 4});
       }
     });
+    int64_t bytes = 0, largest = 0;
+    for (auto [op, mine] : users) {
+      bytes += mine;
+      largest = std::max(largest, mine);
+    }
+    // Too much for two blocks on a multiprocessor: one after the other, in the same bytes.
+    constexpr int64_t plenty = 96 * 1024;
+    bool overlaid = bytes > plenty;
+    int64_t next = 0;
+    for (auto [op, mine] : users) {
+      op->setAttr("shared", b.getI64IntegerAttr(overlaid ? 0 : next));
+      next += mine;
+      Block *block = op->getBlock();
+      bool alone = overlaid || llvm::none_of(users, [&, op = op](auto &other) { return other.first != op && other.first->getBlock() == block; });
+      if (alone)
+        op->setAttr("alone", b.getUnitAttr());
+    }
+    if (overlaid)
+      bytes = largest;
     getOperation()->setAttr(kShared, b.getI64IntegerAttr(bytes));
   }
 };

@@ -1,0 +1,125 @@
+// Pass hopper-pipeline-loads.
+#include "dialects/hopper/Transforms/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace vernier::hopper {
+#define GEN_PASS_DEF_PIPELINELOADS
+#include "dialects/hopper/Transforms/Passes.h.inc"
+} // namespace vernier::hopper
+
+using namespace mlir;
+using namespace vernier::hopper;
+
+/// The operations of the loop's body that `op` needs, in order; false if one of them has effects, reads memory or hangs on what
+/// the loop carries.
+static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *> &needed) {
+  for (Value operand : op->getOperands()) {
+    if (auto argument = llvm::dyn_cast<BlockArgument>(operand); argument && argument.getOwner() == loop.getBody()) {
+      if (argument != loop.getInductionVar())
+        return false;
+      continue;
+    }
+    Operation *source = operand.getDefiningOp();
+    if (!source || source->getBlock() != loop.getBody() || needed.contains(source))
+      continue;
+    if (source->getNumRegions() || !isPure(source) || !collect(loop, source, needed))
+      return false;
+    needed.insert(source);
+  }
+  return true;
+}
+
+static bool waits(func::FuncOp function) {
+  return function
+      .walk([](Operation *op) {
+        bool meets = llvm::isa<StoreTransposedOp>(op) || (llvm::isa<ReduceOp>(op) && op->hasAttr("shared"));
+        return meets ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
+
+namespace {
+struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
+  void runOnOperation() override {
+    if (!getOperation()->hasAttr(kLayout) || !waits(getOperation()))
+      return;
+    SmallVector<scf::ForOp> loops;
+    getOperation().walk([&](scf::ForOp loop) {
+      bool innermost = true;
+      loop.getBody()->walk([&](scf::ForOp) { innermost = false; });
+      if (innermost)
+        loops.push_back(loop);
+    });
+    for (scf::ForOp loop : loops)
+      pipeline(loop);
+  }
+
+  void pipeline(scf::ForOp loop) {
+    SmallVector<Operation *> loads;
+    llvm::SetVector<Operation *> needed;
+    for (LoadOp load : loop.getBody()->getOps<LoadOp>()) {
+      llvm::SetVector<Operation *> mine = needed;
+      if (collect(loop, load, mine)) {
+        needed = mine;
+        loads.push_back(load);
+      }
+    }
+    if (loads.empty())
+      return;
+    // In the order of the body: what is needed precedes what needs it.
+    SmallVector<Operation *> slice;
+    for (Operation &op : *loop.getBody())
+      if (needed.contains(&op) || llvm::is_contained(loads, &op))
+        slice.push_back(&op);
+    OpBuilder b(loop);
+    Location loc = loop.getLoc();
+    SmallVector<Type> types = llvm::map_to_vector(loads, [](Operation *load) { return load->getResult(0).getType(); });
+
+    auto loadAt = [&](Value iteration) {
+      Value exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, iteration, loop.getUpperBound());
+      auto branch = scf::IfOp::create(b, loc, types, exists, /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(branch.thenBlock());
+      IRMapping mapping;
+      mapping.map(loop.getInductionVar(), iteration);
+      for (Operation *op : slice)
+        b.clone(*op, mapping);
+      scf::YieldOp::create(b, loc, llvm::map_to_vector(loads, [&](Operation *load) { return mapping.lookup(load->getResult(0)); }));
+      b.setInsertionPointToStart(branch.elseBlock());
+      scf::YieldOp::create(b, loc, llvm::map_to_vector(types, [&](Type type) -> Value {
+                             return arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+                           }));
+      return branch;
+    };
+
+    SmallVector<Value> initial(loop.getInitArgs());
+    llvm::append_range(initial, loadAt(loop.getLowerBound()).getResults());
+    unsigned carried = loop.getInitArgs().size();
+    auto ahead = scf::ForOp::create(b, loc, loop.getLowerBound(), loop.getUpperBound(), loop.getStep(), initial);
+    b.setInsertionPointToStart(ahead.getBody());
+    Value next = arith::AddIOp::create(b, loc, ahead.getInductionVar(), loop.getStep());
+    // The slice is cloned while it still belongs to the old loop.
+    scf::IfOp nextLoads = loadAt(next);
+    SmallVector<Value> yielded(loop.getBody()->getTerminator()->getOperands());
+    llvm::append_range(yielded, nextLoads.getResults());
+    for (auto [i, load] : llvm::enumerate(loads)) {
+      load->getResult(0).replaceAllUsesWith(ahead.getRegionIterArg(carried + i));
+      load->erase();
+    }
+    loop.getInductionVar().replaceAllUsesWith(ahead.getInductionVar());
+    for (unsigned i = 0; i < carried; ++i)
+      loop.getRegionIterArg(i).replaceAllUsesWith(ahead.getRegionIterArg(i));
+    loop.getBody()->getTerminator()->erase();
+    ahead.getBody()->getOperations().splice(ahead.getBody()->end(), loop.getBody()->getOperations());
+    b.setInsertionPointToEnd(ahead.getBody());
+    scf::YieldOp::create(b, loc, yielded);
+    for (unsigned i = 0; i < carried; ++i)
+      loop.getResult(i).replaceAllUsesWith(ahead.getResult(i));
+    loop.erase();
+  }
+};
+} // namespace
