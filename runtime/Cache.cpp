@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sstream>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -128,7 +129,37 @@ static Status publish(const std::string &folder, const std::string &key, const A
   return {};
 }
 
-Result<Cached> Cache::get(const std::string &key, const Compile &compile) {
+Cache Cache::fromEnvironment(std::string folder, int64_t capBytes) {
+  Cache cache(std::move(folder), capBytes);
+  if (const char *list = std::getenv("VERNIER_BUNDLES")) {
+    std::stringstream folders(list);
+    for (std::string one; std::getline(folders, one, ':');)
+      if (!one.empty())
+        cache.bundles.push_back(one);
+  }
+  const char *rule = std::getenv("VERNIER_COMPILE");
+  cache.mayCompile = !rule || std::string(rule) != "never";
+  return cache;
+}
+
+Result<Cached> Cache::get(const std::string &key, const Compile &compileFresh) {
+  for (const std::string &bundle : bundles) {
+    std::string entry = bundle + "/" + key;
+    if (access(entry.c_str(), F_OK) != 0)
+      continue;
+    if (Status status = checkFolder(bundle); !status)
+      return status.error();
+    auto found = readEntry(entry, key);
+    if (!found)
+      return Error{"bundle " + bundle + ": entry " + key.substr(0, 16) + ": " + found.error().message + "; build it again"};
+    return Cached{*found, CacheOutcome::Hit, ""};
+  }
+  Compile compile = compileFresh;
+  if (!mayCompile)
+    compile = [&]() -> Result<Artifact> {
+      return Error{"VERNIER_COMPILE=never forbids compiling, and entry " + key.substr(0, 16) + " is in no bundle and not in the cache " +
+                   folder + "; compile it ahead of time (vn.compile(...).save(folder), then VERNIER_BUNDLES=folder)"};
+    };
   auto withoutDisk = [&](std::string note) -> Result<Cached> {
     Result<Artifact> fresh = compile();
     if (!fresh)

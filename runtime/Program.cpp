@@ -4,6 +4,17 @@ using namespace vernier::runtime;
 
 static std::string number(int64_t value) { return std::to_string(value); }
 
+int64_t vernier::runtime::evaluate(const SizeExpr &expr, const ValueRef *arguments) {
+  int64_t sum = 0;
+  for (const SizeTerm &term : expr.terms) {
+    int64_t value = term.argument < 0 ? term.constant : arguments[size_t(term.argument)].shape[term.dim];
+    for (int64_t multiple : term.roundUps)
+      value = (value + multiple - 1) / multiple * multiple;
+    sum += term.roundDown ? value / term.divisor : (value + term.divisor - 1) / term.divisor;
+  }
+  return sum;
+}
+
 std::vector<Shape> vernier::runtime::shapesOf(const std::vector<ValueView> &values) {
   std::vector<Shape> shapes;
   for (const ValueView &value : values)
@@ -15,25 +26,31 @@ Status Program::checkShapes(const std::vector<ValueView> &arguments) const {
   const Artifact &artifact = *artifact_;
   if (arguments.size() != artifact.arguments.size())
     return Error{"expected " + number(artifact.arguments.size()) + " arguments, but got " + number(arguments.size())};
-  std::vector<Shape> shapes = shapesOf(arguments);
   for (size_t i = 0; i < arguments.size(); ++i) {
     const ValueSpec &spec = artifact.arguments[i];
-    if (shapes[i].size() != spec.shape.size())
+    if (arguments[i].shape.size() != spec.shape.size())
       return Error{"argument " + number(i) + ": expected rank " + number(spec.shape.size()) + ", but got " +
-                   number(shapes[i].size())};
-    for (size_t d = 0; d < spec.shape.size(); ++d)
-      if (int64_t wanted = evaluate(spec.shape[d], shapes); wanted != shapes[i][d])
-        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) + ", but got " +
-                     number(shapes[i][d])};
+                   number(arguments[i].shape.size())};
     if (arguments[i].buffers.size() != spec.buffers.size())
       return Error{"argument " + number(i) + ": expected " + number(spec.buffers.size()) + " buffers, but got " +
                    number(arguments[i].buffers.size())};
   }
+  std::vector<ValueRef> refs(arguments.begin(), arguments.end());
+  return checkShapes(refs.data());
+}
+
+Status Program::checkShapes(const ValueRef *arguments) const {
+  const Artifact &artifact = *artifact_;
+  for (size_t i = 0; i < artifact.arguments.size(); ++i)
+    for (size_t d = 0; d < artifact.arguments[i].shape.size(); ++d)
+      if (int64_t wanted = evaluate(artifact.arguments[i].shape[d], arguments); wanted != arguments[i].shape[d])
+        return Error{"argument " + number(i) + ": expected dimension " + number(d) + " to be " + number(wanted) + ", but got " +
+                     number(arguments[i].shape[d])};
   for (const CheckSpec &check : artifact.checks) {
     if (check.kind != CheckSpec::EqualSizes)
       continue;
-    int64_t left = evaluate(check.left, shapes);
-    if (int64_t right = evaluate(check.right, shapes); left != right)
+    int64_t left = evaluate(check.left, arguments);
+    if (int64_t right = evaluate(check.right, arguments); left != right)
       return Error{"sizes differ: " + describe(check.left) + " is " + number(left) + ", " + describe(check.right) + " is " +
                    number(right)};
   }

@@ -24,6 +24,9 @@ struct ValueRef {
   explicit ValueRef(const ValueView &view) : shape(view.shape.data()), buffers(view.buffers.data()) {}
 };
 
+/// evaluate() over the shapes of a call, without copying them.
+int64_t evaluate(const SizeExpr &expr, const ValueRef *arguments);
+
 std::vector<Shape> shapesOf(const std::vector<ValueView> &values);
 
 class Program {
@@ -34,6 +37,8 @@ public:
 
   /// Checks numbers of arguments, ranks and sizes; says what is wrong in one line.
   Status checkShapes(const std::vector<ValueView> &arguments) const;
+  /// The sizes alone, for arguments of the right number and ranks. Allocates nothing where all is well.
+  Status checkShapes(const ValueRef *arguments) const;
   /// Logical shapes of the results, for a call that passed the checks.
   std::vector<Shape> resultShapes(const std::vector<ValueView> &arguments) const;
   Shape bufferShape(int buffer, const std::vector<Shape> &arguments) const;

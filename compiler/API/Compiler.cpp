@@ -139,8 +139,14 @@ static Status assemble(const CompileOptions &options, ModuleOp module, runtime::
   for (runtime::KernelSpec &kernel : artifact.kernels) {
     const nvptx::KernelReport &report = assembly->kernels[kernel.name];
     kernel.launch.registers = report.registers;
-    kernel.launch.spillBytes = report.spillStores + report.spillLoads;
     kernel.launch.warnings = report.warnings;
+    kernel.launch.spillBytes = report.spillStores + report.spillLoads;
+    kernel.schedule += ", " + std::to_string(report.registers) + " registers";
+    if (kernel.launch.sharedBytes)
+      kernel.schedule += ", " + std::to_string(kernel.launch.sharedBytes) + " bytes of shared memory";
+    if (kernel.launch.spillBytes)
+      kernel.launch.warnings.push_back("spills " + std::to_string(kernel.launch.spillBytes) +
+                                       " bytes of registers a thread: split the function, or return fewer formats at once");
     kernel.launch.warnings.insert(kernel.launch.warnings.end(), assembly->warnings.begin(), assembly->warnings.end());
   }
   return {};

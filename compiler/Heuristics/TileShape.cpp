@@ -109,9 +109,9 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     vector = std::max<int64_t>(vector, 8);
   else if (needs.codes)
     vector = std::max<int64_t>(vector, 4);
-  // A block's rows lie in one tile. Codes leave room for 64 of them a thread; numbers take four times the registers.
-  bool tall = needs.rowTile > 1, codesOnly = needs.widestBytes == 1 && !needs.numbers;
-  int64_t threads = tall && !codesOnly ? 512 : 256;
+  // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
+  bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
+  int64_t threads = heavy ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
   auto across = [&](int64_t most) {
@@ -130,7 +130,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     rows = needs.rowTile;
     if (needs.narrowestTurned)
       rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
-    int64_t cols = std::max(leastCols, std::max<int64_t>((codesOnly ? 64 : needs.widestBytes > 2 ? 16 : 32) * threads / rows, 64));
+    int64_t cols = std::max(leastCols, std::max<int64_t>((heavy || needs.widestBytes > 2 ? 32 : 64) * threads / rows, 64));
     threadCols = across(std::max<int64_t>(1, cols / vector));
     threadRows = std::max<int64_t>(1, threads / threadCols);
     threadRows = std::min(threadRows, rows / rowGroup);
@@ -146,8 +146,8 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     int64_t items = needs.wholeRows ? 1 : std::min<int64_t>(int64_t(llvm::bit_floor(uint64_t(rowsInFlight))), std::max<int64_t>(1, 64 / vector));
     rows = threadRows * items;
   }
-  // Loads wait for memory, and tall tiles for one another: what fits beside them fills the time.
-  int64_t blocks = 1024 / threads;
+  // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.
+  int64_t blocks = heavy ? 1 : tall ? 3 : 4;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup), blocks};
 }
 

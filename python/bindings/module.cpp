@@ -1,5 +1,7 @@
 // vernier._vernier: the compiler and the runtime for Python. Thin: text, numbers and addresses cross here, arrays do not.
 #include "compiler/API/Compiler.h"
+#include "python/bindings/FastCalls.h"
+#include "runtime/Bundle.h"
 #include "runtime/ThreadPool.h"
 #include "runtime/cuda/DeviceProgram.h"
 
@@ -135,7 +137,7 @@ std::unique_ptr<Program> load(const std::string &module, const std::string &targ
   CompileOptions options{target, maxKernels, ptxas};
   auto work = [&] {
     py::gil_scoped_release release;
-    runtime::Cache cache(folder, capBytes);
+    runtime::Cache cache = runtime::Cache::fromEnvironment(folder, capBytes);
     return compileCached(module, options, cache);
   };
   runtime::Cached cached = valueOr(work());
@@ -154,6 +156,8 @@ std::vector<std::tuple<std::string, std::string, std::string>> lowerPhases(const
 }
 } // namespace
 
+void vernier::python::raiseLaunchError(const std::string &message) { raise(launchError, message); }
+
 PYBIND11_MODULE(_vernier, m) {
   m.doc() = "The vernier compiler and runtime.";
   py::object errors = py::module_::import("vernier.errors");
@@ -171,6 +175,23 @@ PYBIND11_MODULE(_vernier, m) {
       .def_property_readonly("metadata", [](const Program &p) { return runtime::toJson(p.artifact()); })
       .def_property_readonly("code", [](const Program &p) { return py::bytes(p.artifact().code); })
       .def_property_readonly("ptx", [](const Program &p) { return p.artifact().ptx; });
+
+  using python::FastCalls;
+  py::class_<FastCalls>(m, "FastCalls")
+      .def(py::init<py::object, py::object, py::object, py::object>(), py::arg("tensor_type"), py::arg("scaled_type"), py::arg("empty"),
+           py::arg("stream"))
+      .def("signature", &FastCalls::signature, py::arg("arguments"))
+      .def(
+          "add",
+          [](FastCalls &calls, py::bytes signature, const Program &program,
+             const std::vector<std::tuple<std::vector<py::object>, py::object, py::object, py::object>> &results, bool single) {
+            std::vector<python::FastResult> list;
+            for (const auto &[dtypes, format, axis, grouped] : results)
+              list.push_back({dtypes, format, axis, grouped});
+            calls.add(std::move(signature), program.device.get(), std::move(list), single);
+          },
+          py::arg("signature"), py::arg("program"), py::arg("results"), py::arg("single"), py::keep_alive<1, 3>())
+      .def("call", &FastCalls::call, py::arg("arguments"));
 
   m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"),
         py::arg("cache_folder"), py::arg("cache_bytes"));
@@ -200,6 +221,29 @@ PYBIND11_MODULE(_vernier, m) {
           raise(launchError, status.error().message);
       },
       py::arg("device"), py::arg("stream"));
+  m.def(
+      "add_to_bundle",
+      [](const Program &program, const std::string &folder, const std::string &key) {
+        if (auto status = runtime::addToBundle(folder, key, program.artifact()); !status)
+          raise(compileError, status.error().message);
+      },
+      py::arg("program"), py::arg("folder"), py::arg("key"));
+  m.def(
+      "list_bundle",
+      [](const std::string &folder) {
+        std::vector<std::tuple<std::string, std::string, std::string, std::vector<std::string>>> list;
+        for (const runtime::BundleItem &item : valueOr(runtime::listBundle(folder)))
+          list.emplace_back(item.key, item.name, item.target, item.arguments);
+        return list;
+      },
+      py::arg("folder"));
+  m.def(
+      "open_bundle",
+      [](const std::string &folder, const std::string &keyOrName) {
+        runtime::Cached cached{valueOr(runtime::openBundle(folder, keyOrName)), runtime::CacheOutcome::Hit, ""};
+        return std::make_unique<Program>(std::move(cached), "bundle");
+      },
+      py::arg("folder"), py::arg("key_or_name"));
   m.def("library_hash", &libraryHash);
   m.def("default_cache_folder", &runtime::defaultCacheFolder);
   m.def("num_threads", &runtime::numThreads);

@@ -10,6 +10,7 @@ def swiglu_store(x, w):                     # bf16 [M, 2I], f32 [M]
 """
 
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
+from .bundle import Bundle, BundleFunction, load_bundle
 from .dtypes import DType, bfloat16, bool_, float16, float32, int32, int64, uint8
 from .errors import CompileError, LaunchError, VernierError
 from .formats import FP8, FP8_BLOCK, MXFP4, MXFP8, NVFP4, Format
@@ -52,14 +53,15 @@ from .language.ops import (
     unpermute,
     where,
 )  # fmt: skip
+from .torch_ops import torch_op
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "FP8", "FP8_BLOCK", "MXFP4", "MXFP8", "NVFP4", "ArraySpec", "Artifact", "CompileError", "DType", "Format", "Jit", "Kernel",
+    "FP8", "FP8_BLOCK", "MXFP4", "MXFP8", "NVFP4", "ArraySpec", "Artifact", "Bundle", "BundleFunction", "CompileError", "DType", "Format", "Jit", "Kernel",
     "LaunchError", "ScaledSpec", "ScaledTensor", "VernierError", "abs", "add", "bfloat16", "bool_", "cast", "compile", "concat",
     "dequantize", "divide", "exp", "float16", "float32", "gelu", "grouped_matmul", "grouped_wgrad", "int32", "int64", "jit",
-    "log", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "permute", "power", "quantize",
-    "reencoding_losses", "relu", "requantize", "rsqrt", "sigmoid", "silu", "split", "sqrt", "subtract", "sum", "tanh", "transpose", "uint8",
+    "load_bundle", "log", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "permute", "power", "quantize",
+    "reencoding_losses", "relu", "requantize", "rsqrt", "sigmoid", "silu", "split", "sqrt", "subtract", "sum", "tanh", "torch_op", "transpose", "uint8",
     "unpermute", "where",
 ]  # fmt: skip

@@ -78,3 +78,20 @@ FP8_BLOCK = Format("FP8_BLOCK", "e4m3", (128, 128), scale_rule="ceil")
 MXFP8 = Format("MXFP8", "e4m3", (1, 32))
 MXFP4 = Format("MXFP4", "e2m1", (1, 32))
 NVFP4 = Format("NVFP4", "e2m1", (1, 16), scale="e4m3", scale_rule="nearest")
+
+
+def format_of_type(text: str) -> tuple[Format, int] | None:
+    """Format and axis of a value of an artifact, such as "f4E2M1FN:1x32:f8E8M0FNU:floor"; None for a plain element type."""
+    words = text.split(":")
+    if len(words) != 4:
+        return None
+    element = {v: k for k, v in _MLIR_ELEMENT.items()}[words[0]]
+    scale = {v: k for k, v in _MLIR_SCALE.items()}[words[2]]
+    rows, cols = (int(side) for side in words[1].split("x"))
+    axis = 0 if cols == 1 else -1
+    block = (cols, rows) if axis == 0 else (rows, cols)
+    for known in (FP8, FP8_BLOCK, MXFP8, MXFP4, NVFP4):
+        if (known.element, known.block, known.scale) == (element, block, scale):
+            return known.replace(scale_rule=words[3]), axis
+    name = f"{element}_{block[0]}x{block[1]}"
+    return Format(name, element, block, scale, words[3]), axis  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, overload
@@ -206,16 +207,44 @@ class Jit:
         self._programs: dict[Any, Program] = {}
         self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
+        self._fast: _vernier.FastCalls | None = None
         try:
             self._parameters = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):
             self._parameters = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._fast is not None and not kwargs:
+            result = self._fast.call(args)
+            if result is not NotImplemented:
+                return result
         if any_traced(args) or any_traced(kwargs.values()):
             return self.function(*args, **kwargs)
         program, values, originals = self._prepare(args, kwargs)
-        return program.call(values, originals)
+        result = program.call(values, originals)
+        if not kwargs:
+            self._remember(program, args)
+        return result
+
+    def _remember(self, program: Program, args: tuple[Any, ...]) -> None:
+        """Lets later calls like this one take the short way, where it has one: torch tensors on a GPU, results in a flat tuple."""
+        torch = sys.modules.get("torch")
+        outputs = program.trace.outputs
+        flat = [outputs] if isinstance(outputs, Output) else list(outputs[1]) if outputs[0] == "tuple" else []
+        plain = all(isinstance(o, Output) and o.result == i and o.layout == "full" for i, o in enumerate(flat))
+        if torch is None or not flat or not plain or program.program is None or program.program.target == "host":
+            return
+        if self._fast is None:
+            self._fast = _vernier.FastCalls(torch.Tensor, ScaledTensor, torch.empty, torch._C._cuda_getCurrentRawStream)
+        signature = self._fast.signature(args)
+        if signature is None:
+            return
+        results = []
+        for o in flat:
+            name = {"bool_": "bool"}.get(o.dtype.name, o.dtype.name) if o.dtype else ""
+            dtypes = [torch.uint8, torch.uint8, torch.float32] if o.dtype is None else [getattr(torch, name)]
+            results.append((dtypes, o.format, o.axis, o.grouped))
+        self._fast.add(signature, program.program, results, isinstance(outputs, Output))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -335,6 +364,13 @@ class Artifact:
     module: str
     code: bytes
     metadata: str
+    _program: _vernier.Program = dataclasses.field(repr=False)
+    _key: str = dataclasses.field(repr=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Adds the function to a bundle: a folder from which `load_bundle`, a process with VERNIER_BUNDLES set, and C
+        programs (see runtime/c/vernier.h) take it without compiling. It has the key that the JIT cache would use."""
+        _vernier.add_to_bundle(self._program, os.fspath(folder), self._key)
 
 
 def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, target: str = "host") -> Artifact:
@@ -362,4 +398,5 @@ def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, 
                       launch["sharedBytes"], tuple(launch["warnings"]))  # fmt: skip
 
     kernels = tuple(kernel(k) for k in json.loads(program.metadata)["kernels"])
-    return Artifact(program.name, target, kernels, traced.module, program.code, program.metadata)
+    key = _vernier.cache_key(traced.module, target, jitted.max_kernels, ptxas(target))
+    return Artifact(program.name, target, kernels, traced.module, program.code, program.metadata, program, key)

@@ -102,19 +102,6 @@ namespace {
 struct Range {
   const char *begin = nullptr, *end = nullptr;
 };
-
-/// evaluate() over the shapes of a call, without copying them.
-
-int64_t evaluateOver(const SizeExpr &expr, const ValueRef *arguments) {
-  int64_t sum = 0;
-  for (const SizeTerm &term : expr.terms) {
-    int64_t value = term.argument < 0 ? term.constant : arguments[size_t(term.argument)].shape[term.dim];
-    for (int64_t multiple : term.roundUps)
-      value = (value + multiple - 1) / multiple * multiple;
-    sum += term.roundDown ? value / term.divisor : (value + term.divisor - 1) / term.divisor;
-  }
-  return sum;
-}
 } // namespace
 
 Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, int device, Stream stream) const {
@@ -135,7 +122,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   auto bytesOf = [&](size_t buffer) {
     int64_t bytes = elementBytes(artifact.buffers[buffer].element);
     for (const SizeExpr &size : artifact.buffers[buffer].shape)
-      bytes *= evaluateOver(size, arguments);
+      bytes *= evaluate(size, arguments);
     return bytes;
   };
   auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what, bool written) -> Status {
@@ -179,7 +166,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     for (int buffer : kernel.buffers)
       parameters[next++] = &data[buffer];
     for (size_t i = 0; i < kernel.sizes.size(); ++i) {
-      sizes[i] = evaluateOver(kernel.sizes[i], arguments);
+      sizes[i] = evaluate(kernel.sizes[i], arguments);
       parameters[next++] = &sizes[i];
     }
     int64_t tasks = 1;
@@ -189,7 +176,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     if (!status)
       break;
     for (const SizeExpr &factor : kernel.launch.tasks)
-      tasks *= std::max<int64_t>(0, evaluateOver(factor, arguments));
+      tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.
     unsigned blocks = unsigned(std::clamp<int64_t>(tasks, 1, loaded.kernels[k].mostBlocks));
     check(api.launchKernel(loaded.kernels[k].function, blocks, 1, 1, unsigned(kernel.launch.threads), 1, 1,

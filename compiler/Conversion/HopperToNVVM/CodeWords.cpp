@@ -86,33 +86,47 @@ SmallVector<Value> CodeWords::toHalves(Value words, Type element) {
 /// There is no conversion to E2M1. The rounding: with P the power of two at or below the magnitude, at least 1, numbers of E2M1
 /// near it are multiples of P / 2; adding P * 2^(p - 2), where p bits are the significand, leaves just those, rounded to nearest-even.
 /// 7 and more would round to 8, so magnitudes are cut at 6 first. All of it is scaled by 2^-6: then the numbers' E4M3
-/// codes are four times their E2M1 codes (see packQuarter).
-Value CodeWords::roundToE2M1(Value scaled) {
+/// codes are four times their E2M1 codes (see packQuarter). Signs are left out; they come from the source.
+Value CodeWords::magnitudeToE2M1(Value scaled) {
   auto type = llvm::cast<VectorType>(scaled.getType());
   Type element = type.getElementType();
   int bits = element.getIntOrFloatBitWidth();
   int significand = llvm::cast<FloatType>(element).getFPMantissaWidth();
   auto integers = VectorType::get(type.getShape(), b.getIntegerType(bits));
-  auto mask = [&](uint64_t value) -> Value {
-    return arith::ConstantOp::create(b, loc, DenseElementsAttr::get(integers, b.getIntegerAttr(b.getIntegerType(bits), APInt(bits, value, false, true))));
-  };
   uint64_t sign = uint64_t(1) << (bits - 1), fraction = (uint64_t(1) << (significand - 1)) - 1;
+  APInt kept(bits, ~(sign | fraction), /*isSigned=*/false, /*implicitTrunc=*/true);
+  Value exponent = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(integers, b.getIntegerAttr(b.getIntegerType(bits), kept)));
   Value magnitude = arith::MinNumFOp::create(b, loc, math::AbsFOp::create(b, loc, scaled), splat(6.0 / 64, type));
   Value least = arith::MaxNumFOp::create(b, loc, magnitude, splat(1.0 / 64, type));
-  Value power = arith::BitcastOp::create(
-      b, loc, type, arith::AndIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, least), mask(~(sign | fraction))));
+  Value power = arith::BitcastOp::create(b, loc, type,
+                                         arith::AndIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, least), exponent));
   double shift = std::ldexp(1.0, significand - 2);
   Value sum = math::FmaOp::create(b, loc, power, splat(shift, type), magnitude);
-  Value rounded = math::FmaOp::create(b, loc, power, splat(-shift, type), sum);
-  Value signs = arith::AndIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, scaled), mask(sign));
-  return arith::BitcastOp::create(b, loc, type,
-                                  arith::OrIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, rounded), signs));
+  return math::FmaOp::create(b, loc, power, splat(-shift, type), sum);
 }
 
-Value CodeWords::packQuarter(Value low, Value high) {
-  auto quarter = [&](Value word) {
-    Value codes = op("or", op("and", op("shr", word, i32(2)), i32(0x07070707)), op("and", op("shr", word, i32(4)), i32(0x08080808)));
-    return op("or", codes, op("shr", codes, i32(4)));
+/// Swapped, codes 1, 0, 3, 2 come in the bytes of a word: a multiplication that moves the first of each pair above the second puts them
+/// side by side. Otherwise they come in order, and shifts do it.
+Value CodeWords::packQuarter(Value low, Value high, Value lowSigns, Value highSigns, bool swapped) {
+  auto quarter = [&](Value word, Value signs) {
+    if (swapped) {
+      Value codes = op("or", op("shr", word, i32(2)), op("and", op("shr", signs, i32(4)), i32(0x08080808)));
+      return op("mul", codes, i32(0x1001));
+    }
+    Value codes = op("or", op("shl", word, i32(2)), op("and", signs, i32(0x80808080)));
+    return op("or", op("shr", codes, i32(4)), op("shr", codes, i32(8)));
   };
-  return prmt(quarter(low), quarter(high), i32(0x6420));
+  return prmt(quarter(low, lowSigns), quarter(high, highSigns), i32(swapped ? 0x7531 : 0x6420));
+}
+
+/// The bytes that hold the signs of four numbers, in the order 1, 0, 3, 2.
+Value CodeWords::swappedSigns(Value numbers, int64_t first) {
+  auto type = llvm::cast<VectorType>(numbers.getType());
+  int64_t bytes = type.getElementTypeBitWidth() / 8;
+  auto words = VectorType::get({type.getNumElements() * bytes / 4}, b.getI32Type());
+  Value all = type == words ? numbers : vector::BitCastOp::create(b, loc, words, numbers).getResult();
+  auto word = [&](int64_t i) -> Value { return vector::ExtractOp::create(b, loc, all, first * bytes / 4 + i); };
+  if (bytes == 2)
+    return prmt(word(0), word(1), i32(0x5713));
+  return prmt(prmt(word(0), word(1), i32(0x0037)), prmt(word(2), word(3), i32(0x0037)), i32(0x5410));
 }

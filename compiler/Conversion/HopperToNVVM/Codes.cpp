@@ -72,22 +72,22 @@ LogicalResult Distribution::encode(hopper::EncodeOp op) {
         if (from.getElementType().isBF16()) {
           auto half = VectorType::get({V}, b.getBF16Type());
           numbers = arith::MulFOp::create(b, loc, part, arith::TruncFOp::create(b, loc, half, factor));
-          numbers = toF32(words.roundToE2M1(numbers));
+          numbers = toF32(words.magnitudeToE2M1(numbers));
         } else {
-          numbers = words.roundToE2M1(arith::MulFOp::create(b, loc, toF32(part), factor));
+          numbers = words.magnitudeToE2M1(arith::MulFOp::create(b, loc, toF32(part), factor));
         }
       } else {
         numbers = scales.empty() ? toF32(part) : arith::MulFOp::create(b, loc, toF32(part), scales[i]).getResult();
       }
-      for (int64_t v = 0; v < V; v += 4) {
-        Value low = words.e4m3FromFloats(extract(numbers, v), extract(numbers, v + 1));
-        Value high = words.e4m3FromFloats(extract(numbers, v + 2), extract(numbers, v + 3));
-        made.push_back(words.joinHalfWords(low, high));
-      }
+      auto convert = [&](int64_t low, int64_t high) { return words.e4m3FromFloats(extract(numbers, low), extract(numbers, high)); };
+      for (int64_t v = 0; v < V; v += 4)
+        made.push_back(isFourBits(element) ? words.joinHalfWords(convert(v + 1, v), convert(v + 3, v + 2))
+                                           : words.joinHalfWords(convert(v, v + 1), convert(v + 2, v + 3)));
       if (isFourBits(element)) {
+        Value signs = from.getElementType().isF16() ? toF32(part) : part;
         SmallVector<Value> packed;
-        for (size_t w = 0; w < made.size(); w += 2)
-          packed.push_back(words.packQuarter(made[w], made[w + 1]));
+        for (int64_t w = 0; w < int64_t(made.size()); w += 2)
+          packed.push_back(words.packQuarter(made[w], made[w + 1], words.swappedSigns(signs, 4 * w), words.swappedSigns(signs, 4 * w + 4), true));
         made = packed;
       }
     }
@@ -111,6 +111,20 @@ LogicalResult Distribution::decode(hopper::DecodeOp op) {
   }
   tiles[op.getResult()] = result;
   return success();
+}
+
+/// E2M1 codes of pairs of f16 that are scaled by 2^-6; `source` holds the words of codes that the pairs came from.
+SmallVector<Value> Distribution::toFourBits(CodeWords &words, ArrayRef<Value> pairs, Value source, bool sourceFour) {
+  SmallVector<Value> codes, signs, made;
+  auto asWord = [&](Value pair) { return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair), 0); };
+  for (size_t p = 0; p < pairs.size(); p += 2) {
+    codes.push_back(words.e4m3FromHalves(words.magnitudeToE2M1(pairs[p]), words.magnitudeToE2M1(pairs[p + 1])));
+    // Bytes with the signs: the codes themselves, or the high bytes of the numbers where codes are packed.
+    signs.push_back(sourceFour ? words.prmt(asWord(pairs[p]), asWord(pairs[p + 1]), i32(0x7531)) : extract(source, int64_t(p / 2)));
+  }
+  for (size_t w = 0; w < codes.size(); w += 2)
+    made.push_back(words.packQuarter(codes[w], codes[w + 1], signs[w], signs[w + 1], /*swapped=*/false));
+  return made;
 }
 
 /// Through f16: it holds every code exactly, and every product with 2^shift that can round to anything but zero.
@@ -179,21 +193,15 @@ LogicalResult Distribution::recode(hopper::RecodeOp op) {
         }
       }
       if (targetFour)
-        for (Value &v : moved)
-          v = words.roundToE2M1(v);
-      for (size_t p = 0; p < moved.size(); p += 2) {
-        Value word = words.e4m3FromHalves(moved[p], moved[p + 1]);
-        // The conversion makes every NaN positive; a NaN code keeps its sign, as all others do.
-        if (!sourceFour && !targetFour)
-          word = words.op("or", word, words.op("and", extract(part, int64_t(p / 2)), i32(0x80808080)));
-        made.push_back(word);
-      }
-      if (targetFour) {
-        SmallVector<Value> packed;
-        for (size_t w = 0; w < made.size(); w += 2)
-          packed.push_back(words.packQuarter(made[w], made[w + 1]));
-        made = packed;
-      }
+        made = toFourBits(words, moved, part, sourceFour);
+      else
+        for (size_t p = 0; p < moved.size(); p += 2) {
+          Value word = words.e4m3FromHalves(moved[p], moved[p + 1]);
+          // The conversion makes every NaN positive; a NaN code keeps its sign, as all others do.
+          if (!sourceFour)
+            word = words.op("or", word, words.op("and", extract(part, int64_t(p / 2)), i32(0x80808080)));
+          made.push_back(word);
+        }
     }
     result.push_back(poisoned(lanes, b, loc, fromNumbers(made, b.getI32Type()), flags[i], V, target));
   }

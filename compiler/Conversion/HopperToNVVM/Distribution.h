@@ -9,6 +9,8 @@
 
 namespace vernier::simt {
 
+class CodeWords;
+
 /// A thread's part of a tile: a vector for each of its rows.
 using Parts = llvm::SmallVector<mlir::Value>;
 
@@ -60,6 +62,7 @@ private:
   mlir::LogicalResult encode(hopper::EncodeOp op);
   mlir::LogicalResult decode(hopper::DecodeOp op);
   mlir::LogicalResult recode(hopper::RecodeOp op);
+  llvm::SmallVector<mlir::Value> toFourBits(CodeWords &words, llvm::ArrayRef<mlir::Value> pairs, mlir::Value source, bool sourceFour);
   mlir::LogicalResult keep(hopper::KeepOp op);
 
   // --- small pieces ---
@@ -104,10 +107,12 @@ public:
   llvm::SmallVector<mlir::Value> toHalves(mlir::Value words, mlir::Type element);
   /// Four rounded E4M3 codes a word from pairs of f16.
   mlir::Value e4m3FromHalves(mlir::Value low, mlir::Value high);
-  /// Eight E2M1 codes a word, from eight E4M3 codes of values * 2^-6 that are E2M1 numbers: their codes are four times those.
-  mlir::Value packQuarter(mlir::Value low, mlir::Value high);
-  /// Rounds magnitudes to E2M1 numbers, on any float vector whose element is exact for them; both are scaled by 2^-6.
-  mlir::Value roundToE2M1(mlir::Value scaled);
+  /// Rounds to magnitudes of E2M1, on any float vector whose element is exact for them; both are scaled by 2^-6.
+  mlir::Value magnitudeToE2M1(mlir::Value scaled);
+  /// Eight E2M1 codes a word, from the E4M3 codes of eight such magnitudes and from bytes whose top bits are the signs.
+  mlir::Value packQuarter(mlir::Value low, mlir::Value high, mlir::Value lowSigns, mlir::Value highSigns,
+                          bool swapped);
+  mlir::Value swappedSigns(mlir::Value numbers, int64_t first);
   mlir::Value pair(mlir::Value low, mlir::Value high, mlir::Type element);
   mlir::Value e4m3FromFloats(mlir::Value low, mlir::Value high); ///< i16 of two codes
   mlir::Value joinHalfWords(mlir::Value low, mlir::Value high);

@@ -1,5 +1,6 @@
 // vernier-compile: takes a module from one phase to another, dumps phases, compiles, and runs on the host.
 #include "compiler/API/Compiler.h"
+#include "runtime/Bundle.h"
 
 #include <cmath>
 #include <cstdint>
@@ -13,7 +14,7 @@ using namespace vernier;
 
 namespace {
 struct Arguments {
-  std::string input, from = "input", until, dumpDir, output;
+  std::string input, from = "input", until, dumpDir, output, bundle;
   bool runHost = false, help = false;
   int64_t rows = 4;
   CompileOptions options;
@@ -31,6 +32,7 @@ static void usage(std::ostream &os) {
         "  --max-kernels N    refuse to form more kernels\n"
         "  --target TARGET    host or sm_90a (host)\n"
         "  --ptxas FILE       NVIDIA's assembler; without it, $VERNIER_PTXAS, $CUDA_HOME, the path\n"
+        "  --bundle DIR       add the artifact to a bundle, from which runtimes load it without the compiler\n"
         "  -o FILE            write the object file or the cubin there\n\n"
         "phases:\n";
   for (const PhaseInfo &phase : listPhases())
@@ -72,6 +74,8 @@ static std::string parseArguments(int argc, char **argv, Arguments &args) {
       good = take(args.dumpDir);
     else if (word == "--target")
       good = take(args.options.target);
+    else if (word == "--bundle")
+      good = take(args.bundle);
     else if (word == "--ptxas")
       good = take(args.options.ptxas);
     else if (word == "-o")
@@ -229,6 +233,13 @@ int main(int argc, char **argv) {
   if (!args.output.empty())
     if (std::ofstream file(args.output, std::ios::binary); !(file << artifact->code))
       return fail("cannot write " + args.output + ": " + std::strerror(errno));
+  if (!args.bundle.empty()) {
+    auto key = cacheKey(text.str(), args.options);
+    if (!key)
+      return fail(key.error().message);
+    if (auto status = runtime::addToBundle(args.bundle, *key, *artifact); !status)
+      return fail(status.error().message);
+  }
   auto shared = std::make_shared<runtime::Artifact>(std::move(*artifact));
   if (args.runHost && shared->target != "host")
     return fail("--run-host needs --target host");

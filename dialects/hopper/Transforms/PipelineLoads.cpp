@@ -26,7 +26,7 @@ static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *>
     Operation *source = operand.getDefiningOp();
     if (!source || source->getBlock() != loop.getBody() || needed.contains(source))
       continue;
-    if (source->getNumRegions() || !isPure(source) || !collect(loop, source, needed))
+    if (source->getNumRegions() || !isMemoryEffectFree(source) || !collect(loop, source, needed))
       return false;
     needed.insert(source);
   }

@@ -1,0 +1,200 @@
+#include "python/bindings/FastCalls.h"
+
+namespace py = pybind11;
+using namespace vernier;
+using namespace vernier::python;
+
+namespace {
+/// Attribute names, made once.
+PyObject *name(const char *text) { return PyUnicode_InternFromString(text); }
+struct Names {
+  PyObject *shape = name("shape"), *dtype = name("dtype"), *dataPtr = name("data_ptr"), *getDevice = name("get_device"),
+           *isContiguous = name("is_contiguous"), *payload = name("payload"), *scales = name("scales"), *format = name("format"),
+           *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped"), *device = name("device"),
+           *isConj = name("is_conj"), *isNeg = name("is_neg");
+};
+const Names &names() {
+  static const Names *made = new Names;
+  return *made;
+}
+
+py::object take(PyObject *object) { return py::reinterpret_steal<py::object>(object); }
+constexpr int kMost = 32;
+} // namespace
+
+/// A call's arguments as the launch wants them, and its digest.
+struct FastCalls::Scratch {
+  std::string digest;
+  int64_t shapes[kMost][4];
+  void *buffers[kMost][3];
+  runtime::ValueRef values[kMost];
+  int count = 0, shapeOf = 0, bufferOf = 0;
+  int device = -1;
+  py::object owners[kMost]; ///< keep payloads alive during the call.
+  int owned = 0;
+  void note(const void *bytes, size_t size) { digest.append(static_cast<const char *>(bytes), size); }
+  void note(int64_t value) { note(&value, sizeof value); }
+};
+
+FastCalls::FastCalls(py::object tensorType, py::object scaledType, py::object empty, py::object stream)
+    : tensorType(std::move(tensorType)), scaledType(std::move(scaledType)), empty(std::move(empty)), stream(std::move(stream)) {}
+
+/// Adds a tensor's address to the current value; its shape too where the value is the tensor itself.
+bool FastCalls::scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape) {
+  if (Py_TYPE(tensor) != reinterpret_cast<PyTypeObject *>(tensorType.ptr()))
+    return false;
+  const Names &n = names();
+  py::object device = take(PyObject_CallMethodNoArgs(tensor, n.getDevice));
+  py::object contiguous = take(PyObject_CallMethodNoArgs(tensor, n.isContiguous));
+  py::object pointer = take(PyObject_CallMethodNoArgs(tensor, n.dataPtr));
+  py::object dtype = take(PyObject_GetAttr(tensor, n.dtype));
+  if (!device || !contiguous || !pointer || !dtype) {
+    PyErr_Clear();
+    return false;
+  }
+  int number = int(PyLong_AsLong(device.ptr()));
+  if (number < 0 || contiguous.ptr() != Py_True || (scratch.device >= 0 && scratch.device != number))
+    return false;
+  scratch.device = number;
+  void *address = PyLong_AsVoidPtr(pointer.ptr());
+  if (reinterpret_cast<uintptr_t>(address) % 16)
+    return false;
+  scratch.buffers[scratch.count][scratch.bufferOf++] = address;
+  scratch.note(int64_t(reinterpret_cast<uintptr_t>(dtype.ptr())));
+  if (!ownShape)
+    return true;
+  py::object shape = take(PyObject_GetAttr(tensor, n.shape));
+  Py_ssize_t rank = shape ? PyTuple_GET_SIZE(shape.ptr()) : 99;
+  if (rank > 4) {
+    PyErr_Clear();
+    return false;
+  }
+  scratch.note(rank);
+  for (Py_ssize_t i = 0; i < rank; ++i) {
+    scratch.shapes[scratch.count][i] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), i));
+    if (i)
+      scratch.note(scratch.shapes[scratch.count][i]);
+  }
+  return true;
+}
+
+bool FastCalls::scan(py::tuple arguments, Scratch &scratch) {
+  Py_ssize_t count = PyTuple_GET_SIZE(arguments.ptr());
+  if (count > kMost)
+    return false;
+  const Names &n = names();
+  for (Py_ssize_t i = 0; i < count; ++i, ++scratch.count) {
+    PyObject *value = PyTuple_GET_ITEM(arguments.ptr(), i);
+    scratch.bufferOf = 0;
+    if (Py_TYPE(value) == reinterpret_cast<PyTypeObject *>(scaledType.ptr())) {
+      py::object payload = take(PyObject_GetAttr(value, n.payload)), scales = take(PyObject_GetAttr(value, n.scales));
+      py::object format = take(PyObject_GetAttr(value, n.format)), shape = take(PyObject_GetAttr(value, n.shape));
+      py::object axis = take(PyObject_GetAttr(value, n.axis)), tensorScale = take(PyObject_GetAttr(value, n.tensorScale));
+      py::object grouped = take(PyObject_GetAttr(value, n.grouped));
+      if (!payload || !scales || !format || !shape || !axis || !tensorScale || tensorScale.ptr() != Py_None || !grouped ||
+          grouped.ptr() != Py_False || PyTuple_GET_SIZE(shape.ptr()) > 4) {
+        PyErr_Clear();
+        return false;
+      }
+      if (!scanTensor(payload.ptr(), scratch, false) || !scanTensor(scales.ptr(), scratch, false))
+        return false;
+      // Equal formats may be several objects: their hash is part of the digest.
+      scratch.note(int64_t(PyObject_Hash(format.ptr())));
+      scratch.note(PyLong_AsLongLong(axis.ptr()));
+      for (Py_ssize_t d = 0, rank = PyTuple_GET_SIZE(shape.ptr()); d < rank; ++d) {
+        scratch.shapes[scratch.count][d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
+        scratch.note(d ? scratch.shapes[scratch.count][d] : rank);
+      }
+    } else if (!scanTensor(value, scratch, true)) {
+      return false;
+    }
+    scratch.values[scratch.count] = {scratch.shapes[scratch.count], scratch.buffers[scratch.count]};
+  }
+  scratch.note(scratch.device);
+  return scratch.device >= 0;
+}
+
+py::object FastCalls::signature(py::tuple arguments) {
+  Scratch scratch;
+  if (!scan(arguments, scratch))
+    return py::none();
+  return py::bytes(scratch.digest);
+}
+
+void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results, bool single) {
+  entries[std::string(signature)] = Entry{program, std::move(results), single};
+}
+
+py::object FastCalls::call(py::tuple arguments) {
+  Scratch scratch;
+  auto otherwise = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
+  if (entries.empty() || !scan(arguments, scratch))
+    return otherwise();
+  auto it = entries.find(scratch.digest);
+  if (it == entries.end())
+    return otherwise();
+  const Entry &entry = it->second;
+  const runtime::Artifact &artifact = entry.program->artifact();
+  if (runtime::Status status = entry.program->checkShapes(scratch.values); !status)
+    return otherwise(); // the long way says it with names
+  const Names &n = names();
+  py::object &device = devices[scratch.device];
+  if (!device) {
+    PyObject *first = PyTuple_GET_ITEM(arguments.ptr(), 0);
+    py::object tensor = Py_TYPE(first) == reinterpret_cast<PyTypeObject *>(scaledType.ptr()) ? take(PyObject_GetAttr(first, n.payload))
+                                                                                          : py::reinterpret_borrow<py::object>(first);
+    device = take(PyObject_GetAttr(tensor.ptr(), n.device));
+  }
+  static PyObject *keywords = PyTuple_Pack(2, n.dtype, n.device);
+  runtime::ValueRef results[kMost];
+  void *buffers[kMost][3];
+  py::tuple returned(entry.results.size());
+  for (size_t i = 0; i < entry.results.size(); ++i) {
+    const FastResult &result = entry.results[i];
+    const runtime::ValueSpec &spec = artifact.results[i];
+    py::object made[3];
+    for (size_t j = 0; j < spec.buffers.size(); ++j) {
+      const runtime::BufferSpec &buffer = artifact.buffers[size_t(spec.buffers[j])];
+      py::tuple shape(buffer.shape.size());
+      for (size_t d = 0; d < buffer.shape.size(); ++d)
+        shape[d] = py::int_(runtime::evaluate(buffer.shape[d], scratch.values));
+      PyObject *operands[3] = {shape.ptr(), result.dtypes[j].ptr(), device.ptr()};
+      made[j] = take(PyObject_Vectorcall(empty.ptr(), operands, 1, keywords));
+      if (!made[j])
+        throw py::error_already_set();
+      py::object pointer = take(PyObject_CallMethodNoArgs(made[j].ptr(), n.dataPtr));
+      buffers[i][j] = PyLong_AsVoidPtr(pointer.ptr());
+    }
+    results[i] = {nullptr, buffers[i]};
+    if (result.format.is_none()) {
+      returned[i] = made[0];
+      continue;
+    }
+    // A ScaledTensor with its fields, without checking what is right by construction.
+    auto *type = reinterpret_cast<PyTypeObject *>(scaledType.ptr());
+    py::object scaled = take(type->tp_alloc(type, 0));
+    py::object fields = take(PyObject_GenericGetDict(scaled.ptr(), nullptr));
+    py::tuple shape(spec.shape.size());
+    for (size_t d = 0; d < spec.shape.size(); ++d)
+      shape[d] = py::int_(runtime::evaluate(spec.shape[d], scratch.values));
+    auto set = [&](PyObject *field, PyObject *value) { PyDict_SetItem(fields.ptr(), field, value); };
+    set(n.payload, made[0].ptr());
+    set(n.scales, made[1].ptr());
+    set(n.format, result.format.ptr());
+    set(n.shape, shape.ptr());
+    set(n.axis, result.axis.ptr());
+    set(n.tensorScale, made[2] ? made[2].ptr() : Py_None);
+    set(n.grouped, result.grouped.ptr());
+    returned[i] = scaled;
+  }
+  py::object deviceNumber = py::int_(scratch.device);
+  py::object current = take(PyObject_CallOneArg(stream.ptr(), deviceNumber.ptr()));
+  if (!current)
+    throw py::error_already_set();
+  // Launches do not wait; giving up the interpreter's lock would cost more than it gives.
+  runtime::Status status = entry.program->run(scratch.values, results, scratch.device,
+                                              static_cast<runtime::cuda::Stream>(PyLong_AsVoidPtr(current.ptr())));
+  if (!status)
+    raiseLaunchError(status.error().message);
+  return entry.single ? py::object(returned[0]) : py::object(std::move(returned));
+}
