@@ -33,12 +33,14 @@ Result<std::vector<BundleItem>> vernier::runtime::listBundle(const std::string &
   if (!file)
     return Error{"no bundle in " + folder + ": it has no " + kManifest};
   nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  Error bad{"the bundle " + folder + " is damaged or of another version; build it again"};
   try {
-    if (!json.is_discarded() && json.at("abi").get<int>() == kAbiVersion)
-      return json.at("entries").get<std::vector<BundleItem>>();
+    if (json.is_discarded() || json.at("abi").get<int>() != kAbiVersion)
+      return bad;
+    return json.at("entries").get<std::vector<BundleItem>>();
   } catch (const nlohmann::json::exception &) {
+    return bad;
   }
-  return Error{"the bundle " + folder + " is damaged or of another version; build it again"};
 }
 
 Status vernier::runtime::addToBundle(const std::string &folder, const std::string &key, const Artifact &artifact) {
@@ -99,6 +101,7 @@ Result<std::shared_ptr<const Artifact>> vernier::runtime::openBundle(const std::
   if (found.empty())
     return Error{"the bundle " + folder + " has no '" + keyOrName + "'; it has: " + names};
   if (found.size() > 1)
-    return Error{"the bundle " + folder + " has " + std::to_string(found.size()) + " functions '" + keyOrName + "'; give the key of one"};
+    return Error{"the bundle " + folder + " has " + std::to_string(found.size()) + " functions '" + keyOrName +
+                 "'; give the key of one"};
   return readEntry(folder + "/" + found.front()->key, found.front()->key);
 }

@@ -144,7 +144,8 @@ Cache Cache::fromEnvironment(std::string folder, int64_t capBytes) {
 
 Result<Cached> Cache::get(const std::string &key, const Compile &compileFresh) {
   for (const std::string &bundle : bundles) {
-    std::string entry = bundle + "/" + key;
+    std::string entry = bundle;
+    entry.append("/").append(key);
     if (access(entry.c_str(), F_OK) != 0)
       continue;
     if (Status status = checkFolder(bundle); !status)
@@ -157,8 +158,9 @@ Result<Cached> Cache::get(const std::string &key, const Compile &compileFresh) {
   Compile compile = compileFresh;
   if (!mayCompile)
     compile = [&]() -> Result<Artifact> {
-      return Error{"VERNIER_COMPILE=never forbids compiling, and entry " + key.substr(0, 16) + " is in no bundle and not in the cache " +
-                   folder + "; compile it ahead of time (vn.compile(...).save(folder), then VERNIER_BUNDLES=folder)"};
+      return Error{"VERNIER_COMPILE=never forbids compiling, and entry " + key.substr(0, 16) +
+                   " is in no bundle and not in the cache " + folder +
+                   "; compile it ahead of time (vn.compile(...).save(folder), then VERNIER_BUNDLES=folder)"};
     };
   auto withoutDisk = [&](std::string note) -> Result<Cached> {
     Result<Artifact> fresh = compile();

@@ -23,9 +23,9 @@ struct File {
 
 /// What an entry holds beside its metadata.
 static std::vector<File> filesOf(const Artifact &artifact) {
-  if (artifact.target == "host")
-    return {{"code.o", &Artifact::code}};
-  return {{"code.cubin", &Artifact::code}, {"code.ptx", &Artifact::ptx}};
+  if (artifact.target == "sm_90a")
+    return {{"code.cubin", &Artifact::code}, {"code.ptx", &Artifact::ptx}};
+  return {{"code.o", &Artifact::code}};
 }
 
 static Status writeFile(const std::string &path, const std::string &bytes) {

@@ -188,7 +188,8 @@ Result<runtime::Artifact> vernier::compile(const std::string &text, const Compil
 }
 
 /// The phases that are text: PTX, and the assembler's report.
-static Status dumpText(ModuleOp module, const Phase &phase, const CompileOptions &options, std::vector<PhaseDump> &dumps, bool keep) {
+static Status dumpText(ModuleOp module, const Phase &phase, const CompileOptions &options, std::vector<PhaseDump> &dumps,
+                       bool keep) {
   if (phase.name == "ptx") {
     llvm::Expected<std::string> ptx = nvptx::emitPtx(module);
     if (!ptx)
@@ -220,7 +221,8 @@ Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std
     if (!phase)
       return Error{"unknown phase '" + name + "'; phases of " + options.target + " are: " + phaseNames(*target)};
   if (*first > *last)
-    return Error{"phase '" + from + "' comes after '" + until + "'; phases of " + options.target + " are: " + phaseNames(*target)};
+    return Error{"phase '" + from + "' comes after '" + until + "'; phases of " + options.target +
+                 " are: " + phaseNames(*target)};
   SmallVector<Phase> list = phases(*target);
   unsigned lastIR = *last;
   while (list[lastIR].isText())

@@ -194,7 +194,8 @@ private:
     if (plan.kind == mx::KernelKind::Columns)
       return "down the columns of " + plan.rows.str() + " rows" +
              (layout ? ", " + std::to_string(layout.getRows()) + threads : "");
-    std::string text = "tiles of " + std::to_string(layout ? layout.getRows() : plan.rowTile) + " of " + plan.rows.str() + " rows" + threads;
+    std::string text =
+        "tiles of " + std::to_string(layout ? layout.getRows() : plan.rowTile) + " of " + plan.rows.str() + " rows" + threads;
     if (plan.groupOffsets)
       text += ", anew with each group";
     unsigned passes = 1;

@@ -143,7 +143,9 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     threadRows = threads / threadCols;
     // 64 bytes in flight a thread, in several rows, of at most 64 elements.
     int64_t rowsInFlight = std::max<int64_t>(1, 64 * 8 / std::max<int64_t>(1, vector * needs.loadedBits));
-    int64_t items = needs.wholeRows ? 1 : std::min<int64_t>(int64_t(llvm::bit_floor(uint64_t(rowsInFlight))), std::max<int64_t>(1, 64 / vector));
+    int64_t items = needs.wholeRows ? 1
+                                    : std::min<int64_t>(int64_t(llvm::bit_floor(uint64_t(rowsInFlight))),
+                                                        std::max<int64_t>(1, 64 / vector));
     rows = threadRows * items;
   }
   // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.

@@ -9,20 +9,20 @@ namespace vernier::heuristics {
 
 /// What the choice hangs on.
 struct TileNeeds {
-  int64_t widestBytes = 1;   ///< of an element in memory.
+  int64_t widestBytes = 1;      ///< of an element in memory.
   int64_t widestStoredBits = 4; ///< of an element of a result.
-  bool packed = false;       ///< two codes a byte somewhere.
-  bool codes = false;        ///< 8-bit codes somewhere.
-  bool numbers = false;      ///< something is computed in FP32.
-  int64_t rowTile = 1;       ///< rows that must be seen together.
-  int64_t blockCols = 1;     ///< columns that must be seen together.
-  int64_t narrowestTurned = 0; ///< bytes of the narrowest transposed element, in eighths; 0: nothing is transposed.
-  bool wholeRows = false;    ///< something is found along whole rows.
-  bool downColumns = false;  ///< a reduction over all rows.
-  int64_t work = 0;          ///< operations on numbers, for each of a tile's elements.
-  int64_t loadedBits = 0;    ///< read for each column of the widest segment.
-  int64_t width = 0;         ///< columns of the widest segment; 0: known at run time only.
-  int64_t commonWidth = 0;   ///< a number that divides the width of every segment; 0: unknown.
+  bool packed = false;          ///< two codes a byte somewhere.
+  bool codes = false;           ///< 8-bit codes somewhere.
+  bool numbers = false;         ///< something is computed in FP32.
+  int64_t rowTile = 1;          ///< rows that must be seen together.
+  int64_t blockCols = 1;        ///< columns that must be seen together.
+  int64_t narrowestTurned = 0;  ///< bytes of the narrowest transposed element, in eighths; 0: nothing is transposed.
+  bool wholeRows = false;       ///< something is found along whole rows.
+  bool downColumns = false;     ///< a reduction over all rows.
+  int64_t work = 0;             ///< operations on numbers, for each of a tile's elements.
+  int64_t loadedBits = 0;       ///< read for each column of the widest segment.
+  int64_t width = 0;            ///< columns of the widest segment; 0: known at run time only.
+  int64_t commonWidth = 0;      ///< a number that divides the width of every segment; 0: unknown.
 };
 
 /// A layout, and how many blocks are to fit a multiprocessor: registers are bounded accordingly, unless that spills.

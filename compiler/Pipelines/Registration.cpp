@@ -33,10 +33,9 @@
 using namespace mlir;
 
 void vernier::registerDialects(DialectRegistry &registry) {
-  registry
-      .insert<mx::MxDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect, cf::ControlFlowDialect,
-              vector::VectorDialect, memref::MemRefDialect, index::IndexDialect, gpu::GPUDialect, hopper::HopperDialect,
-              NVVM::NVVMDialect, LLVM::LLVMDialect>();
+  registry.insert<mx::MxDialect, func::FuncDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect,
+                  cf::ControlFlowDialect, vector::VectorDialect, memref::MemRefDialect, index::IndexDialect, gpu::GPUDialect,
+                  hopper::HopperDialect, NVVM::NVVMDialect, LLVM::LLVMDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
   registerNVVMDialectTranslation(registry);

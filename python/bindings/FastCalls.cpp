@@ -9,9 +9,9 @@ namespace {
 PyObject *name(const char *text) { return PyUnicode_InternFromString(text); }
 struct Names {
   PyObject *shape = name("shape"), *dtype = name("dtype"), *dataPtr = name("data_ptr"), *getDevice = name("get_device"),
-           *isContiguous = name("is_contiguous"), *payload = name("payload"), *scales = name("scales"), *format = name("format"),
-           *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped"), *device = name("device"),
-           *isConj = name("is_conj"), *isNeg = name("is_neg");
+           *isContiguous = name("is_contiguous"), *payload = name("payload"), *scales = name("scales"),
+           *format = name("format"), *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped"),
+           *device = name("device"), *isConj = name("is_conj"), *isNeg = name("is_neg");
 };
 const Names &names() {
   static const Names *made = new Names;
@@ -37,7 +37,8 @@ struct FastCalls::Scratch {
 };
 
 FastCalls::FastCalls(py::object tensorType, py::object scaledType, py::object empty, py::object stream)
-    : tensorType(std::move(tensorType)), scaledType(std::move(scaledType)), empty(std::move(empty)), stream(std::move(stream)) {}
+    : tensorType(std::move(tensorType)), scaledType(std::move(scaledType)), empty(std::move(empty)), stream(std::move(stream)) {
+}
 
 /// Adds a tensor's address to the current value; its shape too where the value is the tensor itself.
 bool FastCalls::scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape) {
@@ -121,7 +122,8 @@ py::object FastCalls::signature(py::tuple arguments) {
   return py::bytes(scratch.digest);
 }
 
-void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results, bool single) {
+void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results,
+                    bool single) {
   entries[std::string(signature)] = Entry{program, std::move(results), single};
 }
 
@@ -141,8 +143,9 @@ py::object FastCalls::call(py::tuple arguments) {
   py::object &device = devices[scratch.device];
   if (!device) {
     PyObject *first = PyTuple_GET_ITEM(arguments.ptr(), 0);
-    py::object tensor = Py_TYPE(first) == reinterpret_cast<PyTypeObject *>(scaledType.ptr()) ? take(PyObject_GetAttr(first, n.payload))
-                                                                                          : py::reinterpret_borrow<py::object>(first);
+    py::object tensor = Py_TYPE(first) == reinterpret_cast<PyTypeObject *>(scaledType.ptr())
+                            ? take(PyObject_GetAttr(first, n.payload))
+                            : py::reinterpret_borrow<py::object>(first);
     device = take(PyObject_GetAttr(tensor.ptr(), n.device));
   }
   static PyObject *keywords = PyTuple_Pack(2, n.dtype, n.device);

@@ -26,7 +26,8 @@ public:
 
   /// The digest of arguments, or nothing.
   pybind11::object signature(pybind11::tuple arguments);
-  void add(pybind11::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results, bool single);
+  void add(pybind11::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results,
+           bool single);
   /// The results of a call, or NotImplemented.
   pybind11::object call(pybind11::tuple arguments);
 

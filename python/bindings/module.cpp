@@ -71,7 +71,8 @@ public:
     return list;
   }
 
-  void run(const std::vector<RawValue> &arguments, const std::vector<RawValue> &results, int deviceNumber, uintptr_t stream) const {
+  void run(const std::vector<RawValue> &arguments, const std::vector<RawValue> &results, int deviceNumber,
+           uintptr_t stream) const {
     auto inputs = views(arguments), outputs = views(results);
     runtime::Status status;
     {
@@ -178,8 +179,8 @@ PYBIND11_MODULE(_vernier, m) {
 
   using python::FastCalls;
   py::class_<FastCalls>(m, "FastCalls")
-      .def(py::init<py::object, py::object, py::object, py::object>(), py::arg("tensor_type"), py::arg("scaled_type"), py::arg("empty"),
-           py::arg("stream"))
+      .def(py::init<py::object, py::object, py::object, py::object>(), py::arg("tensor_type"), py::arg("scaled_type"),
+           py::arg("empty"), py::arg("stream"))
       .def("signature", &FastCalls::signature, py::arg("arguments"))
       .def(
           "add",
@@ -193,8 +194,8 @@ PYBIND11_MODULE(_vernier, m) {
           py::arg("signature"), py::arg("program"), py::arg("results"), py::arg("single"), py::keep_alive<1, 3>())
       .def("call", &FastCalls::call, py::arg("arguments"));
 
-  m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"),
-        py::arg("cache_folder"), py::arg("cache_bytes"));
+  m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"), py::arg("cache_folder"),
+        py::arg("cache_bytes"));
   m.def("lower", &lowerPhases, py::arg("module"), py::arg("from_phase"), py::arg("until"), py::arg("all"), py::arg("target"),
         py::arg("max_kernels"), py::arg("ptxas"));
   m.def(

@@ -33,7 +33,9 @@ class BundleFunction:
         values = [_call_value(a) for a in args]
         device = _device_of(values, list(args))
         if (device == HOST) != (self.target == "host"):
-            raise LaunchError(f"{self.name}: compiled for {self.target}, but the arrays are on {'the CPU' if device == HOST else 'a GPU'}")
+            raise LaunchError(
+                f"{self.name}: compiled for {self.target}, but the arrays are on {'the CPU' if device == HOST else 'a GPU'}"
+            )
         kind = values[0].kind
         raws = [v.raw for v in values]
         made, outs = [], []

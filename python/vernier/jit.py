@@ -70,7 +70,9 @@ def _call_value(value: Any) -> CallValue:
             owners.append(view.owner)
             devices.add(view.device)
         if len(devices) > 1:
-            raise LaunchError(f"expected payload and scales on one device, but got {' and '.join(map(_device_name, sorted(devices)))}")
+            raise LaunchError(
+                f"expected payload and scales on one device, but got {' and '.join(map(_device_name, sorted(devices)))}"
+            )
         leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis)
         return CallValue(leaf, (value.shape, addresses), kind, owners, payload.device)
     kind = kinds.kind_of(value)

@@ -68,8 +68,8 @@ int vernier_result_buffer_count(const vernier_function *function, int result) {
   return result < 0 || result >= int(results.size()) ? 0 : int(results[size_t(result)].buffers.size());
 }
 
-int vernier_result_buffer(const vernier_function *function, const vernier_value *arguments, int result, int buffer, int64_t *bytes,
-                          int64_t *shape, int *rank) {
+int vernier_result_buffer(const vernier_function *function, const vernier_value *arguments, int result, int buffer,
+                          int64_t *bytes, int64_t *shape, int *rank) {
   ValueRef refs[kMostValues];
   if (checkArguments(function, arguments, refs))
     return 1;
@@ -86,7 +86,8 @@ int vernier_result_buffer(const vernier_function *function, const vernier_value 
   return 0;
 }
 
-int vernier_launch(vernier_function *function, const vernier_value *arguments, const vernier_value *results, int device, void *stream) {
+int vernier_launch(vernier_function *function, const vernier_value *arguments, const vernier_value *results, int device,
+                   void *stream) {
   ValueRef from[kMostValues], to[kMostValues];
   if (checkArguments(function, arguments, from))
     return 1;

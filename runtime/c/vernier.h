@@ -1,5 +1,6 @@
-/* vernier's runtime for programs without Python and without the compiler: loads functions from a bundle that was built ahead of time
- * and launches them on NVIDIA Hopper GPUs. Link with libvernier_runtime; the CUDA driver is found when it is first needed. */
+/* vernier's runtime for programs without Python and without the compiler: loads functions from a bundle that was built ahead of
+ * time and launches them on NVIDIA Hopper GPUs. Link with libvernier_runtime; the CUDA driver is found when it is first needed.
+ */
 #ifndef VERNIER_RUNTIME_C_VERNIER_H
 #define VERNIER_RUNTIME_C_VERNIER_H
 
@@ -13,8 +14,8 @@ extern "C" {
 
 typedef struct vernier_function vernier_function;
 
-/* An argument or result: its logical shape, and device memory, contiguous, row-major, aligned to 16 bytes: one buffer for a plain
- * array; payload and scales for a scaled one; then its FP32 scale, if the format has one. */
+/* An argument or result: its logical shape, and device memory, contiguous, row-major, aligned to 16 bytes: one buffer for a
+ * plain array; payload and scales for a scaled one; then its FP32 scale, if the format has one. */
 typedef struct {
   const int64_t *shape;
   int rank;
@@ -36,12 +37,13 @@ int vernier_argument_count(const vernier_function *function);
 int vernier_result_count(const vernier_function *function);
 /* Buffers of a result: how many, and the bytes and shape of each for given arguments. `shape` has room for four sizes. */
 int vernier_result_buffer_count(const vernier_function *function, int result);
-int vernier_result_buffer(const vernier_function *function, const vernier_value *arguments, int result, int buffer, int64_t *bytes,
-                          int64_t *shape, int *rank);
+int vernier_result_buffer(const vernier_function *function, const vernier_value *arguments, int result, int buffer,
+                          int64_t *bytes, int64_t *shape, int *rank);
 
-/* Checks shapes and launches on a stream (CUstream or cudaStream_t) of a device, without waiting. Safe from several threads, and
- * while the stream is being captured. */
-int vernier_launch(vernier_function *function, const vernier_value *arguments, const vernier_value *results, int device, void *stream);
+/* Checks shapes and launches on a stream (CUstream or cudaStream_t) of a device, without waiting. Safe from several threads,
+ * and while the stream is being captured. */
+int vernier_launch(vernier_function *function, const vernier_value *arguments, const vernier_value *results, int device,
+                   void *stream);
 
 #pragma GCC visibility pop
 

@@ -54,7 +54,9 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   if (!context)
     return context.error();
   CurrentDevice current(api, *context);
-  auto fail = [&](const std::string &what, Code code) { return Error{artifact_->name + ": " + what + ": " + api.describe(code)}; };
+  auto fail = [&](const std::string &what, Code code) {
+    return Error{artifact_->name + ": " + what + ": " + api.describe(code)};
+  };
   DeviceId id = 0;
   int major = 0, minor = 0, multiprocessors = 0, sharedBytes = 0;
   api.ctxGetDevice(&id);
@@ -63,8 +65,8 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   api.deviceGetAttribute(&multiprocessors, kMultiprocessors, id);
   api.deviceGetAttribute(&sharedBytes, kSharedBytesOptIn, id);
   if (major != 9 || minor != 0)
-    return Error{artifact_->name + ": expected a device of compute capability 9.0 (sm_90a), but device " + number(device) + " has " +
-                 number(major) + "." + number(minor)};
+    return Error{artifact_->name + ": expected a device of compute capability 9.0 (sm_90a), but device " + number(device) +
+                 " has " + number(major) + "." + number(minor)};
   auto loaded = std::make_unique<Loaded>();
   loaded->api = &api;
   loaded->context = *context;
@@ -85,7 +87,8 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
       if (Code error = api.funcSetAttribute(entry.function, kFunctionSharedBytes, int(kernel.launch.sharedBytes)))
         return fail("cannot set the shared memory of " + kernel.name, error);
     int perMultiprocessor = 0;
-    if (Code error = api.occupancy(&perMultiprocessor, entry.function, kernel.launch.threads, size_t(kernel.launch.sharedBytes)))
+    if (Code error =
+            api.occupancy(&perMultiprocessor, entry.function, kernel.launch.threads, size_t(kernel.launch.sharedBytes)))
       return fail("cannot place " + kernel.name, error);
     entry.mostBlocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors;
     loaded->kernels.push_back(entry);
@@ -131,7 +134,8 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
         size_t buffer = size_t(specs[i].buffers[j]);
         data[buffer] = values[i].buffers[j];
         if (reinterpret_cast<uintptr_t>(data[buffer]) % 16)
-          return Error{std::string(what) + " " + number(int64_t(i)) + ": expected memory aligned to 16 bytes; make a copy of the view"};
+          return Error{std::string(what) + " " + number(int64_t(i)) +
+                       ": expected memory aligned to 16 bytes; make a copy of the view"};
         ranges[buffer] = {static_cast<char *>(data[buffer]), static_cast<char *>(data[buffer]) + bytesOf(buffer)};
         writes[buffer] = written;
       }
@@ -156,7 +160,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     if (artifact.buffers[i].kind == BufferSpec::Temporary) {
       Pointer pointer = 0;
       check(api.memAllocAsync(&pointer, size_t(std::max<int64_t>(16, bytesOf(i))), stream), "cannot allocate a temporary");
-      data[i] = reinterpret_cast<void *>(pointer);
+      data[i] = reinterpret_cast<void *>(pointer); // NOLINT(performance-no-int-to-ptr): the driver's addresses are integers
     }
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
@@ -164,7 +168,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     void *parameters[kMostBuffers + kMostSizes];
     size_t next = 0;
     for (int buffer : kernel.buffers)
-      parameters[next++] = &data[buffer];
+      parameters[next++] = static_cast<void *>(&data[buffer]);
     for (size_t i = 0; i < kernel.sizes.size(); ++i) {
       sizes[i] = evaluate(kernel.sizes[i], arguments);
       parameters[next++] = &sizes[i];

@@ -45,7 +45,8 @@ struct Driver {
   Code (*moduleGetFunction)(Function *, Module, const char *);
   Code (*funcSetAttribute)(Function, int, int);
   Code (*occupancy)(int *, Function, int, size_t);
-  Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **, void **);
+  Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **,
+                       void **);
   Code (*memAllocAsync)(Pointer *, size_t, Stream);
   Code (*memFreeAsync)(Pointer, Stream);
   Code (*memcpyDtoDAsync)(Pointer, Pointer, size_t, Stream);

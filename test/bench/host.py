@@ -23,7 +23,7 @@ os.environ.setdefault("VERNIER_NUM_THREADS", "1")
 import ml_dtypes
 import numpy as np
 import vernier as vn
-from vernier import arrays
+from vernier import kinds
 from vernier import reference as ref
 from vernier.explain import copy_bandwidth
 
@@ -45,11 +45,11 @@ def time_call(function: Any, *args: Any) -> tuple[float, int]:
     for shape, buffers in program.program.prepare(raws):
         made = [np.empty(s, vn.dtypes.BY_MLIR[e].numpy) for e, s in buffers]
         keep += made
-        outs.append((shape, [arrays.view(a).address for a in made]))
+        outs.append((shape, [kinds.view(a).address for a in made]))
     best = float("inf")
     for _ in range(7):
         start = time.perf_counter()
-        program.program.run(raws, outs)
+        program.program.run(raws, outs, kinds.HOST, 0)
         best = min(best, time.perf_counter() - start)
     moved = sum(k["bytes_read"] + k["bytes_written"] for k in program.kernels(values))
     return best, moved

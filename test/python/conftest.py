@@ -72,7 +72,9 @@ def to_host(value):
         return value.cpu().numpy()
     if isinstance(value, vn.ScaledTensor):
         scale = None if value.tensor_scale is None else to_host(value.tensor_scale)
-        return vn.ScaledTensor(to_host(value.payload), to_host(value.scales), value.format, value.shape, value.axis, scale, value.grouped)
+        return vn.ScaledTensor(
+            to_host(value.payload), to_host(value.scales), value.format, value.shape, value.axis, scale, value.grouped
+        )
     if isinstance(value, (list, tuple)):
         return type(value)(to_host(v) for v in value)
     if isinstance(value, dict):

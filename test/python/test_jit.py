@@ -130,8 +130,14 @@ def test_phases():
     spec = vn.ArraySpec((None, 256), vn.float32)
     for phase, text in (("input", "mx.quantize"), ("fused", "mx.kernel"), ("loops", "vector.load"), ("llvm", "llvm.func")):
         assert text in f.ir(phase, spec) and text in f.ir(phase, X)
-    with pytest.raises(vn.CompileError, match="unknown phase 'ptx'; phases are: input, fused, loops, llvm"):
-        f.ir("ptx", X)
+    gpu = (("tiled", "hopper.load"), ("scheduled", "hopper.layout"), ("nvvm", "llvm.func @"), ("ptx", ".target sm_90a"),
+           ("cubin", "0 bytes spill stores"))  # fmt: skip
+    for phase, text in gpu:
+        assert text in f.ir(phase, spec)
+    with pytest.raises(vn.CompileError, match="unknown phase 'sass'; phases of host are: input, fused, loops, llvm"):
+        f.ir("sass", X)
+    with pytest.raises(vn.CompileError, match="unknown phase 'ptx'; phases of host are"):
+        f.ir("ptx", X, target="host")
 
 
 def test_ahead_of_time():
@@ -140,7 +146,7 @@ def test_ahead_of_time():
     )
     assert [k.name for k in artifact.kernels] and artifact.code.startswith(b"\x7fELF") and artifact.target == "host"
     assert "mx.dequantize" in artifact.kernels[0].operations
-    with pytest.raises(vn.CompileError, match="unknown target 'sm_1'; this build knows: host"):
+    with pytest.raises(vn.CompileError, match="unknown target 'sm_1'; this build knows: host, sm_90a"):
         vn.compile(lambda x: x + 1.0, vn.ArraySpec((None, 4), vn.float32), target="sm_1")
 
 

@@ -42,7 +42,8 @@ Value CodeWords::splat(double value, VectorType type) {
 
 Value CodeWords::joinHalfWords(Value low, Value high) {
   Value both = pair(low, high, b.getI16Type());
-  return vector::ExtractOp::create(b, loc, vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), both), int64_t(0));
+  return vector::ExtractOp::create(b, loc, vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), both),
+                                   int64_t(0));
 }
 
 Value CodeWords::e4m3FromFloats(Value low, Value high) {
@@ -67,7 +68,8 @@ SmallVector<Value> CodeWords::toHalves(Value words, Type element) {
       Value one = vector::FromElementsOp::create(b, loc, VectorType::get({1}, b.getI32Type()), ValueRange{word});
       Value parts = vector::BitCastOp::create(b, loc, VectorType::get({2}, b.getI16Type()), one);
       for (int64_t i : {0, 1})
-        halves.push_back(intrinsic(b, loc, "llvm.nvvm.e4m3x2.to.f16x2.rn", halfPair, {vector::ExtractOp::create(b, loc, parts, i)}));
+        halves.push_back(
+            intrinsic(b, loc, "llvm.nvvm.e4m3x2.to.f16x2.rn", halfPair, {vector::ExtractOp::create(b, loc, parts, i)}));
       continue;
     }
     // The numbers of E2M1 have an f16 whose low byte is 0: a table of eight high bytes, and the sign above it.
@@ -84,9 +86,9 @@ SmallVector<Value> CodeWords::toHalves(Value words, Type element) {
 }
 
 /// There is no conversion to E2M1. The rounding: with P the power of two at or below the magnitude, at least 1, numbers of E2M1
-/// near it are multiples of P / 2; adding P * 2^(p - 2), where p bits are the significand, leaves just those, rounded to nearest-even.
-/// 7 and more would round to 8, so magnitudes are cut at 6 first. All of it is scaled by 2^-6: then the numbers' E4M3
-/// codes are four times their E2M1 codes (see packQuarter). Signs are left out; they come from the source.
+/// near it are multiples of P / 2; adding P * 2^(p - 2), where p bits are the significand, leaves just those, rounded to
+/// nearest-even. 7 and more would round to 8, so magnitudes are cut at 6 first. All of it is scaled by 2^-6: then the numbers'
+/// E4M3 codes are four times their E2M1 codes (see packQuarter). Signs are left out; they come from the source.
 Value CodeWords::magnitudeToE2M1(Value scaled) {
   auto type = llvm::cast<VectorType>(scaled.getType());
   Type element = type.getElementType();
@@ -95,18 +97,19 @@ Value CodeWords::magnitudeToE2M1(Value scaled) {
   auto integers = VectorType::get(type.getShape(), b.getIntegerType(bits));
   uint64_t sign = uint64_t(1) << (bits - 1), fraction = (uint64_t(1) << (significand - 1)) - 1;
   APInt kept(bits, ~(sign | fraction), /*isSigned=*/false, /*implicitTrunc=*/true);
-  Value exponent = arith::ConstantOp::create(b, loc, DenseElementsAttr::get(integers, b.getIntegerAttr(b.getIntegerType(bits), kept)));
+  Value exponent =
+      arith::ConstantOp::create(b, loc, DenseElementsAttr::get(integers, b.getIntegerAttr(b.getIntegerType(bits), kept)));
   Value magnitude = arith::MinNumFOp::create(b, loc, math::AbsFOp::create(b, loc, scaled), splat(6.0 / 64, type));
   Value least = arith::MaxNumFOp::create(b, loc, magnitude, splat(1.0 / 64, type));
-  Value power = arith::BitcastOp::create(b, loc, type,
-                                         arith::AndIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, least), exponent));
+  Value power = arith::BitcastOp::create(
+      b, loc, type, arith::AndIOp::create(b, loc, arith::BitcastOp::create(b, loc, integers, least), exponent));
   double shift = std::ldexp(1.0, significand - 2);
   Value sum = math::FmaOp::create(b, loc, power, splat(shift, type), magnitude);
   return math::FmaOp::create(b, loc, power, splat(-shift, type), sum);
 }
 
-/// Swapped, codes 1, 0, 3, 2 come in the bytes of a word: a multiplication that moves the first of each pair above the second puts them
-/// side by side. Otherwise they come in order, and shifts do it.
+/// Swapped, codes 1, 0, 3, 2 come in the bytes of a word: a multiplication that moves the first of each pair above the second
+/// puts them side by side. Otherwise they come in order, and shifts do it.
 Value CodeWords::packQuarter(Value low, Value high, Value lowSigns, Value highSigns, bool swapped) {
   auto quarter = [&](Value word, Value signs) {
     if (swapped) {

@@ -48,7 +48,8 @@ LogicalResult Distribution::encode(hopper::EncodeOp op) {
   // Flags stay as coarse as their grid: a word is poisoned as a whole.
   Parts flags;
   if (op.getPoison())
-    flags = expanded(op.getPoison(), VectorType::get({tile.getDimSize(0), tileType(op.getPoison()).getDimSize(1)}, b.getI1Type()));
+    flags =
+        expanded(op.getPoison(), VectorType::get({tile.getDimSize(0), tileType(op.getPoison()).getDimSize(1)}, b.getI1Type()));
   Parts result;
   for (auto [i, part] : llvm::enumerate(parts(op.getInput()))) {
     auto real = VectorType::get({V}, f32);
@@ -79,7 +80,9 @@ LogicalResult Distribution::encode(hopper::EncodeOp op) {
       } else {
         numbers = scales.empty() ? toF32(part) : arith::MulFOp::create(b, loc, toF32(part), scales[i]).getResult();
       }
-      auto convert = [&](int64_t low, int64_t high) { return words.e4m3FromFloats(extract(numbers, low), extract(numbers, high)); };
+      auto convert = [&](int64_t low, int64_t high) {
+        return words.e4m3FromFloats(extract(numbers, low), extract(numbers, high));
+      };
       for (int64_t v = 0; v < V; v += 4)
         made.push_back(isFourBits(element) ? words.joinHalfWords(convert(v + 1, v), convert(v + 3, v + 2))
                                            : words.joinHalfWords(convert(v, v + 1), convert(v + 2, v + 3)));
@@ -87,7 +90,8 @@ LogicalResult Distribution::encode(hopper::EncodeOp op) {
         Value signs = from.getElementType().isF16() ? toF32(part) : part;
         SmallVector<Value> packed;
         for (int64_t w = 0; w < int64_t(made.size()); w += 2)
-          packed.push_back(words.packQuarter(made[w], made[w + 1], words.swappedSigns(signs, 4 * w), words.swappedSigns(signs, 4 * w + 4), true));
+          packed.push_back(words.packQuarter(made[w], made[w + 1], words.swappedSigns(signs, 4 * w),
+                                             words.swappedSigns(signs, 4 * w + 4), true));
         made = packed;
       }
     }
@@ -116,11 +120,14 @@ LogicalResult Distribution::decode(hopper::DecodeOp op) {
 /// E2M1 codes of pairs of f16 that are scaled by 2^-6; `source` holds the words of codes that the pairs came from.
 SmallVector<Value> Distribution::toFourBits(CodeWords &words, ArrayRef<Value> pairs, Value source, bool sourceFour) {
   SmallVector<Value> codes, signs, made;
-  auto asWord = [&](Value pair) { return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair), 0); };
+  auto asWord = [&](Value pair) {
+    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair), 0);
+  };
   for (size_t p = 0; p < pairs.size(); p += 2) {
     codes.push_back(words.e4m3FromHalves(words.magnitudeToE2M1(pairs[p]), words.magnitudeToE2M1(pairs[p + 1])));
     // Bytes with the signs: the codes themselves, or the high bytes of the numbers where codes are packed.
-    signs.push_back(sourceFour ? words.prmt(asWord(pairs[p]), asWord(pairs[p + 1]), i32(0x7531)) : extract(source, int64_t(p / 2)));
+    signs.push_back(sourceFour ? words.prmt(asWord(pairs[p]), asWord(pairs[p + 1]), i32(0x7531))
+                               : extract(source, int64_t(p / 2)));
   }
   for (size_t w = 0; w < codes.size(); w += 2)
     made.push_back(words.packQuarter(codes[w], codes[w + 1], signs[w], signs[w + 1], /*swapped=*/false));

@@ -40,7 +40,7 @@ private:
   /// How a memref of a matrix is addressed: codes of 4 bits share bytes.
   struct Address {
     mlir::Value base;
-    mlir::Value stride;   ///< bytes a row.
+    mlir::Value stride; ///< bytes a row.
     int64_t elementBits;
   };
   Address addressOf(mlir::Value memref, mlir::VectorType tile, mlir::Value stride);
@@ -62,7 +62,8 @@ private:
   mlir::LogicalResult encode(hopper::EncodeOp op);
   mlir::LogicalResult decode(hopper::DecodeOp op);
   mlir::LogicalResult recode(hopper::RecodeOp op);
-  llvm::SmallVector<mlir::Value> toFourBits(CodeWords &words, llvm::ArrayRef<mlir::Value> pairs, mlir::Value source, bool sourceFour);
+  llvm::SmallVector<mlir::Value> toFourBits(CodeWords &words, llvm::ArrayRef<mlir::Value> pairs, mlir::Value source,
+                                            bool sourceFour);
   mlir::LogicalResult keep(hopper::KeepOp op);
 
   // --- small pieces ---
@@ -94,7 +95,8 @@ private:
 };
 
 /// An intrinsic of LLVM, by its name.
-mlir::Value intrinsic(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef name, mlir::Type result, mlir::ValueRange operands);
+mlir::Value intrinsic(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef name, mlir::Type result,
+                      mlir::ValueRange operands);
 
 /// Arithmetic on codes held as words, for one row of a thread (CodeWords.cpp).
 class CodeWords {
@@ -110,8 +112,7 @@ public:
   /// Rounds to magnitudes of E2M1, on any float vector whose element is exact for them; both are scaled by 2^-6.
   mlir::Value magnitudeToE2M1(mlir::Value scaled);
   /// Eight E2M1 codes a word, from the E4M3 codes of eight such magnitudes and from bytes whose top bits are the signs.
-  mlir::Value packQuarter(mlir::Value low, mlir::Value high, mlir::Value lowSigns, mlir::Value highSigns,
-                          bool swapped);
+  mlir::Value packQuarter(mlir::Value low, mlir::Value high, mlir::Value lowSigns, mlir::Value highSigns, bool swapped);
   mlir::Value swappedSigns(mlir::Value numbers, int64_t first);
   mlir::Value pair(mlir::Value low, mlir::Value high, mlir::Type element);
   mlir::Value e4m3FromFloats(mlir::Value low, mlir::Value high); ///< i16 of two codes

@@ -86,8 +86,9 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   Parts result;
   for (auto [i, partType] : llvm::enumerate(partTypes(tile))) {
     Value row = op.getRows() ? toIndex(extract(parts(op.getRows())[i], 0)) : Value();
-    Value present = op.getPresent() ? extract(expanded(op.getPresent(), VectorType::get({tile.getDimSize(0), 1}, b.getI1Type()))[i], 0)
-                                    : Value();
+    Value present = op.getPresent()
+                        ? extract(expanded(op.getPresent(), VectorType::get({tile.getDimSize(0), 1}, b.getI1Type()))[i], 0)
+                        : Value();
     auto pieceType = VectorType::get({piece / perMoved}, moved);
     auto whole = VectorType::get({lanesHere / perMoved}, moved);
     Value collected;
@@ -102,7 +103,8 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
         unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
         // Wide pieces as words: every element type then takes the same instruction.
         if (bytes >= 4) {
-          Value words = LLVM::LoadOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), pointer(address, row, here), bytes);
+          Value words =
+              LLVM::LoadOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), pointer(address, row, here), bytes);
           return vector::BitCastOp::create(b, loc, pieceType, words);
         }
         return LLVM::LoadOp::create(b, loc, pieceType, pointer(address, row, here), bytes);
@@ -128,7 +130,9 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
         collected = vector::InsertStridedSliceOp::create(b, loc, v, collected, at / perMoved, 1);
       }
     }
-    result.push_back(collected.getType() == partType ? collected : vector::BitCastOp::create(b, loc, llvm::cast<VectorType>(partType), collected).getResult());
+    result.push_back(collected.getType() == partType
+                         ? collected
+                         : vector::BitCastOp::create(b, loc, llvm::cast<VectorType>(partType), collected).getResult());
   }
   tiles[op.getResult()] = result;
   return success();
@@ -299,7 +303,8 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     for (auto [w, columns] : llvm::enumerate(words))
       for (auto [c, word] : llvm::enumerate(columns)) {
         Value at = place(op32("add", firstCol, i32(c)), op32("add", firstWord, i32(w)));
-        Value bitsOfWord = word.getType().isInteger(32) ? word : arith::BitcastOp::create(b, loc, b.getI32Type(), word).getResult();
+        Value bitsOfWord =
+            word.getType().isInteger(32) ? word : arith::BitcastOp::create(b, loc, b.getI32Type(), word).getResult();
         LLVM::StoreOp::create(b, loc, bitsOfWord, sharedPointer(offset, at), 4);
       }
   }
@@ -316,9 +321,11 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     Value word = op32("shl", op32("and", unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
     SmallVector<Value> read;
     for (int64_t k = 0; k < unitWords; ++k)
-      read.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, op32("add", word, i32(k)))), 4));
+      read.push_back(
+          LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, op32("add", word, i32(k)))), 4));
     Value columnIndex = toIndex(column), firstRow = toIndex(op32("mul", word, i32(perWord)));
-    Value to = pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
+    Value to =
+        pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
     return Unit{columnIndex, firstRow, fromNumbers(read, b.getI32Type()), to};
   };
   auto when = [&](Value condition) {
@@ -368,7 +375,8 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   Value start = pointer(address, add(b, loc, number(op.getFirstCol()), toIndex(column)), number(op.getFirstRow()));
   Value startBits = arith::TruncIOp::create(b, loc, b.getI32Type(), LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), start));
   // Of the piece, in bytes from the tile's first row.
-  Value begin = op32("add", op32("mul", piece, i32(unitBytes)), arith::SubIOp::create(b, loc, i32(0), op32("and", startBits, i32(unitBytes - 1))));
+  Value begin = op32("add", op32("mul", piece, i32(unitBytes)),
+                     arith::SubIOp::create(b, loc, i32(0), op32("and", startBits, i32(unitBytes - 1))));
   Value firstWord = arith::ShRSIOp::create(b, loc, begin, i32(2)), shift = op32("shl", op32("and", begin, i32(3)), i32(3));
   SmallVector<Value> raw, shifted;
   for (int64_t k = 0; k <= unitWords; ++k) {

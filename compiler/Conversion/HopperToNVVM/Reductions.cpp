@@ -144,7 +144,8 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
   // Which partner this thread is: the mask bits of its number, gathered.
   Value mine = i32(0);
   for (auto [k, mask] : llvm::enumerate(masks))
-    mine = words.op("or", mine, words.op("shl", words.op("and", words.op("shr", id, i32(llvm::Log2_64(mask))), i32(1)), i32(k)));
+    mine =
+        words.op("or", mine, words.op("shl", words.op("and", words.op("shr", id, i32(llvm::Log2_64(mask))), i32(1)), i32(k)));
   int64_t share = count / partners;
   SmallVector<Value> found;
   for (int64_t s = 0; s < share; ++s)

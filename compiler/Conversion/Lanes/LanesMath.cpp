@@ -29,8 +29,8 @@ Value Lanes::expOfNegative(Value x) {
   return mul(mul(q, factor(half)), factor(rest));
 }
 
-/// With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x; nothing overflows. What 1 + e lost to rounding moves the ratio by
-/// -ratio * lost / total, and 1 / total is the ratio or what it lacks to 1. Within 2 ulp.
+/// With e = exp(-|x|): 1 / (1 + e), or e / (1 + e) for negative x; nothing overflows. What 1 + e lost to rounding moves the
+/// ratio by -ratio * lost / total, and 1 / total is the ratio or what it lacks to 1. Within 2 ulp.
 Value Lanes::sigmoid(Value x) {
   auto subF = [&](Value a, Value c) -> Value { return arith::SubFOp::create(b, loc, a, c); };
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
@@ -43,8 +43,8 @@ Value Lanes::sigmoid(Value x) {
   return subF(ratio, mul(mul(ratio, lost), select(positive, ratio, subF(one, ratio))));
 }
 
-/// log(x) = k ln 2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)): f - f^2 / 2 + s (f^2 / 2 + R(s^2)), s = f / (2 + f), and R's four
-/// coefficients from the minimax fit that C libraries share. Below 1 ulp.
+/// log(x) = k ln 2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)): f - f^2 / 2 + s (f^2 / 2 + R(s^2)), s = f / (2 + f), and
+/// R's four coefficients from the minimax fit that C libraries share. Below 1 ulp.
 Value Lanes::log(Value x) {
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
   auto addF = [&](Value a, Value c) -> Value { return arith::AddFOp::create(b, loc, a, c); };
@@ -67,8 +67,8 @@ Value Lanes::log(Value x) {
   result = select(cmp(arith::CmpIPredicate::eq, absBits(x), 0), f32(x, -infinity), result);
   // Above all finite numbers: infinity stays, NaN stays; negative numbers have no logarithm.
   result = select(cmp(arith::CmpIPredicate::uge, absBits(x), 0x7f800000), x, result);
-  Value negative = arith::AndIOp::create(b, loc, cmp(arith::CmpIPredicate::slt, bits(x), 0),
-                                         cmp(arith::CmpIPredicate::ne, absBits(x), 0));
+  Value negative =
+      arith::AndIOp::create(b, loc, cmp(arith::CmpIPredicate::slt, bits(x), 0), cmp(arith::CmpIPredicate::ne, absBits(x), 0));
   return select(negative, real(i32(in, 0x7fc00000)), result);
 }
 
@@ -97,9 +97,12 @@ Value Lanes::erfc(Value x) {
   auto fma = [&](Value a, Value c, Value d) -> Value { return math::FmaOp::create(b, loc, a, c, d); };
   Value limited = arith::MinimumFOp::create(b, loc, real(absBits(x)), f32(x, 10.1));
   Value a = arith::ExtFOp::create(b, loc, wide, limited);
-  Value q = arith::DivFOp::create(b, loc, arith::SubFOp::create(b, loc, a, number(4)), arith::AddFOp::create(b, loc, a, number(4)));
+  Value q =
+      arith::DivFOp::create(b, loc, arith::SubFOp::create(b, loc, a, number(4)), arith::AddFOp::create(b, loc, a, number(4)));
   Value p = number(-0.0006529517855397417);
-  for (double c : {-0.0011707049069710075, 0.005010903007745404, -0.016025416886807742, 0.03723552812176736, -0.06635028700421661, 0.09371954982353702, -0.10103855825715444, 0.06809792045655934, 0.015379665629863665, -0.1396211321966304, 1.2329951184781531})
+  for (double c : {-0.0011707049069710075, 0.005010903007745404, -0.016025416886807742, 0.03723552812176736,
+                   -0.06635028700421661, 0.09371954982353702, -0.10103855825715444, 0.06809792045655934, 0.015379665629863665,
+                   -0.1396211321966304, 1.2329951184781531})
     p = fma(p, q, number(c));
   p = arith::DivFOp::create(b, loc, p, fma(a, number(2), number(1)));
   // exp(-a^2): the part of a^2 that FP32 has, and the rest to first order.
@@ -122,7 +125,9 @@ Value Lanes::pow(Value x, Value y) {
   auto addD = [&](Value a, Value c) -> Value { return arith::AddFOp::create(b, loc, a, c); };
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
   auto fma = [&](Value a, Value c, Value d) -> Value { return math::FmaOp::create(b, loc, a, c, d); };
-  auto is = [&](arith::CmpFPredicate predicate, Value a, Value c) -> Value { return arith::CmpFOp::create(b, loc, predicate, a, c); };
+  auto is = [&](arith::CmpFPredicate predicate, Value a, Value c) -> Value {
+    return arith::CmpFOp::create(b, loc, predicate, a, c);
+  };
   auto both = [&](Value a, Value c) -> Value { return arith::AndIOp::create(b, loc, a, c); };
   constexpr double infinity = std::numeric_limits<double>::infinity();
   Value magnitude = real(absBits(x));
@@ -151,14 +156,16 @@ Value Lanes::pow(Value x, Value y) {
   Value result = arith::TruncFOp::create(b, loc, x.getType(), mul(p, factor));
   // Zero and infinity, by the sign of y.
   Value rises = is(arith::CmpFPredicate::OGT, y, f32(y, 0));
-  Value zeroX = is(arith::CmpFPredicate::OEQ, magnitude, f32(x, 0)), infiniteX = is(arith::CmpFPredicate::OEQ, magnitude, f32(x, infinity));
+  Value zeroX = is(arith::CmpFPredicate::OEQ, magnitude, f32(x, 0)),
+        infiniteX = is(arith::CmpFPredicate::OEQ, magnitude, f32(x, infinity));
   result = select(zeroX, select(rises, f32(x, 0), f32(x, infinity)), result);
   result = select(infiniteX, select(rises, f32(x, infinity), f32(x, 0)), result);
   // Negative numbers have whole powers only, odd ones negative.
   Value absY = real(absBits(y));
   Value huge = is(arith::CmpFPredicate::OGE, absY, f32(y, 16777216.0));
   Value asInteger = arith::FPToSIOp::create(b, loc, typeLike(y, b.getI32Type()), select(huge, f32(y, 0), y));
-  Value isWhole = arith::OrIOp::create(b, loc, huge, is(arith::CmpFPredicate::OEQ, arith::SIToFPOp::create(b, loc, y.getType(), asInteger), y));
+  Value isWhole = arith::OrIOp::create(
+      b, loc, huge, is(arith::CmpFPredicate::OEQ, arith::SIToFPOp::create(b, loc, y.getType(), asInteger), y));
   Value isOdd = both(cmp(arith::CmpIPredicate::ne, bitAnd(asInteger, 1), 0), isWhole);
   Value negative = cmp(arith::CmpIPredicate::slt, bits(x), 0);
   result = select(both(negative, isOdd), arith::NegFOp::create(b, loc, result), result);
@@ -169,7 +176,8 @@ Value Lanes::pow(Value x, Value y) {
   result = select(both(both(finiteNonzero, noWhole), finiteY), nan, result);
   Value anyNaN = arith::OrIOp::create(b, loc, is(arith::CmpFPredicate::UNO, x, x), is(arith::CmpFPredicate::UNO, y, y));
   result = select(anyNaN, nan, result);
-  Value one = arith::OrIOp::create(b, loc, is(arith::CmpFPredicate::OEQ, x, f32(x, 1)), is(arith::CmpFPredicate::OEQ, y, f32(y, 0)));
+  Value one =
+      arith::OrIOp::create(b, loc, is(arith::CmpFPredicate::OEQ, x, f32(x, 1)), is(arith::CmpFPredicate::OEQ, y, f32(y, 0)));
   Value minusOne = both(is(arith::CmpFPredicate::OEQ, x, f32(x, -1)), is(arith::CmpFPredicate::OEQ, absY, f32(y, infinity)));
   return select(arith::OrIOp::create(b, loc, one, minusOne), f32(x, 1), result);
 }

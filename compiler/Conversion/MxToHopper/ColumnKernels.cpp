@@ -8,7 +8,7 @@ using namespace vernier;
 using namespace vernier::tiled;
 
 static hopper::ReduceKind kindOf(mx::ReduceKind kind) {
-  return kind == mx::ReduceKind::Sum ? hopper::ReduceKind::Sum
+  return kind == mx::ReduceKind::Sum   ? hopper::ReduceKind::Sum
          : kind == mx::ReduceKind::Max ? hopper::ReduceKind::Max
                                        : hopper::ReduceKind::Min;
 }
@@ -45,7 +45,8 @@ TaskCount vernier::tiled::emitColumnKernel(TileEmitter &e, Value task, Value ste
         e.beginTile({row, left, row});
         SmallVector<Value> next;
         for (auto [i, reduce] : llvm::enumerate(reductions)) {
-          Value v = vectors ? e.perRow(reduce.getInput(), e.tileRows()) : e.matrix(reduce.getInput(), e.tileRows(), chunk, 0).data;
+          Value v =
+              vectors ? e.perRow(reduce.getInput(), e.tileRows()) : e.matrix(reduce.getInput(), e.tileRows(), chunk, 0).data;
           v = arith::SelectOp::create(b, loc, e.expandLike(e.tileRows().valid, v), v, e.lanes.neutral(reduce.getKind(), v));
           next.push_back(e.lanes.combine(reduce.getKind(), tiles.getRegionIterArg(i), v));
         }

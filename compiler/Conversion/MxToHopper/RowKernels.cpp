@@ -87,13 +87,15 @@ private:
     auto search = scf::WhileOp::create(b, loc, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{e.index(0), groups});
     Block *before = b.createBlock(&search.getBefore(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
     Value span = arith::SubIOp::create(b, loc, before->getArgument(1), before->getArgument(0));
-    scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)), before->getArguments());
+    scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)),
+                             before->getArguments());
     Block *after = b.createBlock(&search.getAfter(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
     Value low = after->getArgument(0), high = after->getArgument(1);
     Value middle = e.divide(e.add(low, high), 2);
     Value reached = arith::CmpIOp::create(b, loc, CmpIPredicate::ule, startOf(middle), number);
-    scf::YieldOp::create(b, loc, ValueRange{arith::SelectOp::create(b, loc, reached, middle, low),
-                                            arith::SelectOp::create(b, loc, reached, high, middle)});
+    scf::YieldOp::create(b, loc,
+                         ValueRange{arith::SelectOp::create(b, loc, reached, middle, low),
+                                    arith::SelectOp::create(b, loc, reached, high, middle)});
     b.setInsertionPointAfter(search);
     Value group = search.getResult(0);
     Value first = e.loadOffset(offsets, group, rows), last = e.loadOffset(offsets, e.addTo(group, 1), rows);
@@ -145,18 +147,19 @@ private:
         together[segment.width].push_back({i, segment});
     }
     for (auto &[width, items] : together)
-      partial = e.foldChunks(items.front().second.output, width, partial, [&, &items = items](const Chunk &chunk, ValueRange carried) {
-        SmallVector<Value> next(carried);
-        Value exists = e.existingColumns(chunk);
-        for (auto &[i, segment] : items) {
-          mx::ReduceKind kind = mx::ReduceOp(reductions[i]).getKind();
-          Value v = e.matrix(segment.output, e.tileRows(), chunk, segment.begin).data;
-          if (exists)
-            v = arith::SelectOp::create(b, loc, e.expand(exists, e.R, e.C), v, e.lanes.neutral(kind, v));
-          next[i] = e.lanes.combine(kind, next[i], e.reduce(kindOf(kind), v, e.R, gridCols));
-        }
-        return next;
-      });
+      partial = e.foldChunks(items.front().second.output, width, partial,
+                             [&, &items = items](const Chunk &chunk, ValueRange carried) {
+                               SmallVector<Value> next(carried);
+                               Value exists = e.existingColumns(chunk);
+                               for (auto &[i, segment] : items) {
+                                 mx::ReduceKind kind = mx::ReduceOp(reductions[i]).getKind();
+                                 Value v = e.matrix(segment.output, e.tileRows(), chunk, segment.begin).data;
+                                 if (exists)
+                                   v = arith::SelectOp::create(b, loc, e.expand(exists, e.R, e.C), v, e.lanes.neutral(kind, v));
+                                 next[i] = e.lanes.combine(kind, next[i], e.reduce(kindOf(kind), v, e.R, gridCols));
+                               }
+                               return next;
+                             });
     for (auto [i, reduce] : llvm::enumerate(reductions))
       e.setRowReduction(reduce, e.reduce(kindOf(mx::ReduceOp(reduce).getKind()), partial[i], e.R, 1));
   }

@@ -70,8 +70,8 @@ Value TileEmitter::reduce(hopper::ReduceKind kind, Value input, int64_t gridRows
   bool integer = kind == hopper::ReduceKind::AMax || kind == hopper::ReduceKind::UMax;
   if (kind != hopper::ReduceKind::AMax && type.getShape() == ArrayRef<int64_t>{gridRows, gridCols})
     return input;
-  return hopper::ReduceOp::create(b, loc, tile(gridRows, gridCols, integer ? b.getI32Type() : type.getElementType()), kind, input,
-                                  IntegerAttr(), false);
+  return hopper::ReduceOp::create(b, loc, tile(gridRows, gridCols, integer ? b.getI32Type() : type.getElementType()), kind,
+                                  input, IntegerAttr(), false);
 }
 
 Value TileEmitter::expand(Value grid, int64_t gridRows, int64_t gridCols) {
@@ -177,9 +177,8 @@ Chunk TileEmitter::chunkAt(Value value, int64_t width, Value number) {
 /// Elements of a tile's rows that one thread may keep in registers from pass to pass.
 static constexpr int64_t kUnrolledElements = 64;
 
-SmallVector<Value>
-TileEmitter::foldChunks(Value value, int64_t width, SmallVector<Value> carried,
-                        llvm::function_ref<SmallVector<Value>(const Chunk &, ValueRange)> body) {
+SmallVector<Value> TileEmitter::foldChunks(Value value, int64_t width, SmallVector<Value> carried,
+                                           llvm::function_ref<SmallVector<Value>(const Chunk &, ValueRange)> body) {
   bool fixed = !ShapedType::isDynamic(width);
   int64_t whole = fixed ? width / C : 0;
   if (fixed && (whole + 1) * layout.items() * layout.getVector() <= kUnrolledElements + layout.items() * layout.getVector()) {
@@ -208,8 +207,9 @@ TileEmitter::foldChunks(Value value, int64_t width, SmallVector<Value> carried,
     return carried;
   }
   Value rest = arith::SubIOp::create(b, loc, columns, end);
-  auto branch = scf::IfOp::create(b, loc, ValueRange(carried).getTypes(),
-                                  arith::CmpIOp::create(b, loc, CmpIPredicate::ne, rest, index(0)), /*withElseRegion=*/!carried.empty());
+  auto branch =
+      scf::IfOp::create(b, loc, ValueRange(carried).getTypes(),
+                        arith::CmpIOp::create(b, loc, CmpIPredicate::ne, rest, index(0)), /*withElseRegion=*/!carried.empty());
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
@@ -296,9 +296,9 @@ TileValue TileEmitter::loadMatrix(Value value, const Rows &at, const Chunk &chun
     scaleRows = arith::MinUIOp::create(b, loc, hopper::RowsOp::create(b, loc, last.getType(), current.firstRow), last);
   }
   Value scaleLimit = limit ? divide(addTo(limit, width - 1), width) : Value();
-  Value scales = hopper::LoadOp::create(b, loc, tile(gridRows, gridCols, b.getI8Type()), inputBuffer(value, 1),
-                                        divide(scaleRows, height), at.present, divide(column, width), scaleLimit,
-                                        stride(value, 1), alignment(value, offset, width));
+  Value scales =
+      hopper::LoadOp::create(b, loc, tile(gridRows, gridCols, b.getI8Type()), inputBuffer(value, 1), divide(scaleRows, height),
+                             at.present, divide(column, width), scaleLimit, stride(value, 1), alignment(value, offset, width));
   return {data, lanes.widen(scales)};
 }
 
@@ -429,8 +429,8 @@ Value TileEmitter::perRow(Value value, const Rows &at) {
     return known->data;
   Value result;
   if (!ops.contains(value)) {
-    Value loaded = hopper::LoadOp::create(b, loc, tile(R, 1, storedType(value)), inputBuffer(value), at.index, at.present, Value(),
-                                          Value(), Value(), 1);
+    Value loaded = hopper::LoadOp::create(b, loc, tile(R, 1, storedType(value)), inputBuffer(value), at.index, at.present,
+                                          Value(), Value(), Value(), 1);
     result = asBoolean(value, loaded);
   } else {
     Operation *op = value.getDefiningOp();
@@ -479,7 +479,8 @@ Value TileEmitter::scalar(Value value) {
     Value memref = inputBuffer(value);
     int64_t rank = llvm::cast<MemRefType>(memref.getType()).getRank();
     Value row = rank > 0 ? zeros(tile(1, 1, b.getI32Type())) : Value(), col = rank > 1 ? index(0) : Value();
-    Value loaded = hopper::LoadOp::create(b, loc, tile(1, 1, storedType(value)), memref, row, Value(), col, Value(), Value(), 1);
+    Value loaded =
+        hopper::LoadOp::create(b, loc, tile(1, 1, storedType(value)), memref, row, Value(), col, Value(), Value(), 1);
     return asBoolean(value, loaded);
   }
   Operation *op = value.getDefiningOp();

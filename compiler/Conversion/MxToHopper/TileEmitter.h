@@ -73,8 +73,9 @@ public:
   /// Every chunk of a segment: one after the other where they are few, so that what they loaded stays in registers.
   void chunks(mlir::Value value, int64_t width, llvm::function_ref<void(const Chunk &)> body);
   /// The same with tiles carried from chunk to chunk.
-  llvm::SmallVector<mlir::Value> foldChunks(mlir::Value value, int64_t width, llvm::SmallVector<mlir::Value> initial,
-                                            llvm::function_ref<llvm::SmallVector<mlir::Value>(const Chunk &, mlir::ValueRange)> body);
+  llvm::SmallVector<mlir::Value>
+  foldChunks(mlir::Value value, int64_t width, llvm::SmallVector<mlir::Value> initial,
+             llvm::function_ref<llvm::SmallVector<mlir::Value>(const Chunk &, mlir::ValueRange)> body);
 
   // --- small pieces ---
   mlir::Value index(int64_t value);

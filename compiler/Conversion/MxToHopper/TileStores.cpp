@@ -45,13 +45,12 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
 
 void TileEmitter::storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk) {
   Value output = segment.output;
-  TileValue v =
-      transpose.reblocks() ? reblocked(transpose, chunk, segment.begin) : matrix(transpose.getInput(), rows, chunk, segment.begin);
+  TileValue v = transpose.reblocks() ? reblocked(transpose, chunk, segment.begin)
+                                     : matrix(transpose.getInput(), rows, chunk, segment.begin);
   int64_t rowsOfInput = mx::shapeOf(output.getType())[1];
   // Tiles begin at multiples of R, those of groups anywhere.
-  int64_t aligned = plan.groupOffsets || ShapedType::isDynamic(rowsOfInput)
-                        ? 1
-                        : int64_t(1) << llvm::countr_zero(uint64_t(rowsOfInput | R));
+  int64_t aligned =
+      plan.groupOffsets || ShapedType::isDynamic(rowsOfInput) ? 1 : int64_t(1) << llvm::countr_zero(uint64_t(rowsOfInput | R));
   hopper::StoreTransposedOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), addTo(chunk.start, segment.begin),
                                     current.firstRow, current.rows, chunk.valid, stride(output, 0), aligned, IntegerAttr(),
                                     DenseI64ArrayAttr(), false);
@@ -66,7 +65,7 @@ void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp 
   auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
   auto format = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
   int64_t height = transpose.reblocks() ? 128 : source.getBlockRows(); // rows of the tile a block
-  int64_t width = format.getBlockRows();                              // columns of the tile a block of the result
+  int64_t width = format.getBlockRows();                               // columns of the tile a block of the result
   Value grid = lanes.narrow(expand(scales, R / height, C / width));
   Value firstBlock = transpose.getOffsets() ? current.blockIndex : divide(current.firstRow, height);
   Value blocks = divide(addTo(current.rows, height - 1), height);
@@ -91,8 +90,9 @@ void TileEmitter::clearOutsideGroups(const mx::Segment &segment, const Chunk &ch
     loop(begin, end, index(R), [&](Value row) {
       Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, end, row), index(R));
       Value grid = zeros(tile(R, C, b.getI8Type()));
-      hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output), addTo(chunk.start, segment.begin), row, left,
-                                        chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
+      hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output), addTo(chunk.start, segment.begin), row,
+                                        left, chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr(),
+                                        false);
     });
   };
   clear(index(0), first);
@@ -109,12 +109,13 @@ bool TileEmitter::hasTensorScales() const {
 void TileEmitter::storeTensorScales() {
   for (Value output : ops.outputs)
     if (auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType()); scaled && scaled.getFormat().hasTensorScale())
-      hopper::StoreOp::create(b, loc, tensorScale(output), outputBuffer(output, 2), Value(), Value(), Value(), Value(), Value(), 1);
+      hopper::StoreOp::create(b, loc, tensorScale(output), outputBuffer(output, 2), Value(), Value(), Value(), Value(), Value(),
+                              1);
 }
 
 void TileEmitter::storeRowOutput(Value output) {
   bool single = llvm::cast<RankedTensorType>(output.getType()).getRank() == 0;
   Value v = asStored(*this, single ? scalar(output) : perRow(output, rows));
-  hopper::StoreOp::create(b, loc, v, outputBuffer(output), single ? Value() : rows.index, single ? Value() : rows.valid, Value(),
-                          Value(), Value(), 1);
+  hopper::StoreOp::create(b, loc, v, outputBuffer(output), single ? Value() : rows.index, single ? Value() : rows.valid,
+                          Value(), Value(), Value(), 1);
 }

@@ -110,8 +110,9 @@ Result<std::string> vernier::nvptx::ptxasVersion(const std::string &ptxas) {
 }
 
 void vernier::nvptx::parseLog(const std::string &log, Assembly &assembly) {
-  static const std::regex entry("Compiling entry function '([^']+)'"), spills("(\\d+) bytes stack frame, (\\d+) bytes spill stores, (\\d+) bytes spill loads"),
-      used("Used (\\d+) registers"), shared("(\\d+) bytes smem"), function("function '?([A-Za-z0-9_.$]+)'?");
+  static const std::regex entry("Compiling entry function '([^']+)'"),
+      spills("(\\d+) bytes stack frame, (\\d+) bytes spill stores, (\\d+) bytes spill loads"), used("Used (\\d+) registers"),
+      shared("(\\d+) bytes smem"), function("function '?([A-Za-z0-9_.$]+)'?");
   std::stringstream lines(log);
   KernelReport *current = nullptr;
   for (std::string line; std::getline(lines, line);) {

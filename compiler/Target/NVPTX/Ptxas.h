@@ -24,8 +24,8 @@ struct Assembly {
   std::string log;
 };
 
-/// The assembler: `preferred` if it is not empty, else $VERNIER_PTXAS, $CUDA_HOME/bin, the path, /usr/local/cuda/bin. Empty if there
-/// is none: the driver then assembles.
+/// The assembler: `preferred` if it is not empty, else $VERNIER_PTXAS, $CUDA_HOME/bin, the path, /usr/local/cuda/bin. Empty if
+/// there is none: the driver then assembles.
 std::string findPtxas(const std::string &preferred);
 
 /// "13.0.88", or why it does not run.

@@ -57,7 +57,8 @@ LogicalResult ReduceOp::verify() {
 
 LogicalResult ExpandOp::verify() {
   if (tileOf(getInput()).getElementType() != tileOf(getResult()).getElementType())
-    return emitOpError() << "expected equal element types, but got " << getInput().getType() << " and " << getResult().getType();
+    return emitOpError() << "expected equal element types, but got " << getInput().getType() << " and "
+                         << getResult().getType();
   return verifyMultiple(*this, tileOf(getResult()), tileOf(getInput()));
 }
 

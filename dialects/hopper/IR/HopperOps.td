@@ -206,15 +206,15 @@ def Hopper_EncodeOp : Hopper_Op<"encode", [AttrSizedOperandSegments, Pure]> {
 
     Example:
     ```mlir
-    %q = hopper.encode %x scale %s poison %p
-      : vector<64x128xbf16>, vector<64x1xf32>, vector<64x1xi1> -> vector<64x128xf8E4M3FN>
+    %q = hopper.encode %x scale %s : vector<64x1xf32> poison %p : vector<64x1xi1>
+      : vector<64x128xbf16> -> vector<64x128xf8E4M3FN>
     ```
   }];
   let arguments = (ins Hopper_Tile:$input, Optional<Hopper_Tile>:$scale, Optional<Hopper_Mask>:$poison, Optional<Hopper_Words>:$noise);
   let results = (outs Hopper_Codes:$result);
   let assemblyFormat = [{
-    $input (`scale` $scale^)? (`poison` $poison^)? (`noise` $noise^)? attr-dict
-    `:` type($input) (`,` type($scale)^)? (`,` type($poison)^)? (`,` type($noise)^)? `->` type($result)
+    $input (`scale` $scale^ `:` type($scale))? (`poison` $poison^ `:` type($poison))? (`noise` $noise^ `:` type($noise))?
+    attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }

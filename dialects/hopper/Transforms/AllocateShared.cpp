@@ -32,7 +32,8 @@ int64_t vernier::hopper::bankConflicts(LayoutAttr layout, int64_t bits, ArrayRef
     return int64_t(most);
   };
   int64_t writes = worst([&](int64_t lane) {
-    int64_t column = lane % layout.getThreadCols() * layout.getVector(), row = lane / layout.getThreadCols() * layout.getRowGroup();
+    int64_t column = lane % layout.getThreadCols() * layout.getVector(),
+            row = lane / layout.getThreadCols() * layout.getRowGroup();
     return place(column, row / perWord);
   });
   int64_t unitWords = std::min<int64_t>(4, rowWords), units = rowWords / unitWords;
@@ -73,8 +74,10 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
         users.push_back({op, tile.getNumElements() * bits / 8});
       }
       if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
-        auto from = llvm::cast<VectorType>(reduce.getInput().getType()), to = llvm::cast<VectorType>(reduce.getResult().getType());
-        int64_t across = layout.sharingCols(to.getDimSize(1)), down = layout.sharingRows(to.getDimSize(0)) * layout.getThreadCols();
+        auto from = llvm::cast<VectorType>(reduce.getInput().getType()),
+             to = llvm::cast<VectorType>(reduce.getResult().getType());
+        int64_t across = layout.sharingCols(to.getDimSize(1)),
+                down = layout.sharingRows(to.getDimSize(0)) * layout.getThreadCols();
         bool moreCols = across > std::max<int64_t>(32, layout.sharingCols(from.getDimSize(1)));
         bool moreRows = layout.sharingRows(to.getDimSize(0)) > layout.sharingRows(from.getDimSize(0)) && down > 32;
         if (moreCols || moreRows)
@@ -94,7 +97,9 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
       op->setAttr("shared", b.getI64IntegerAttr(overlaid ? 0 : next));
       next += mine;
       Block *block = op->getBlock();
-      bool alone = overlaid || llvm::none_of(users, [&, op = op](auto &other) { return other.first != op && other.first->getBlock() == block; });
+      bool alone = overlaid || llvm::none_of(users, [&, op = op](auto &other) {
+                     return other.first != op && other.first->getBlock() == block;
+                   });
       if (alone)
         op->setAttr("alone", b.getUnitAttr());
     }

@@ -88,7 +88,8 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
       mapping.map(loop.getInductionVar(), iteration);
       for (Operation *op : slice)
         b.clone(*op, mapping);
-      scf::YieldOp::create(b, loc, llvm::map_to_vector(loads, [&](Operation *load) { return mapping.lookup(load->getResult(0)); }));
+      scf::YieldOp::create(b, loc,
+                           llvm::map_to_vector(loads, [&](Operation *load) { return mapping.lookup(load->getResult(0)); }));
       b.setInsertionPointToStart(branch.elseBlock());
       scf::YieldOp::create(b, loc, llvm::map_to_vector(types, [&](Type type) -> Value {
                              return arith::ConstantOp::create(b, loc, b.getZeroAttr(type));

@@ -17,7 +17,7 @@
 // EMPTY: f32 [0,64]:{{$}}
 // OBJECT-DAG: T f.packed
 // OBJECT-DAG: T f.tasks.packed
-// PHASE: error: unknown phase 'nowhere'; phases are: input, fused, loops, llvm
+// PHASE: error: unknown phase 'nowhere'; phases of host are: input, fused, loops, llvm
 // ORDER: error: phase 'llvm' comes after 'fused'
 // VALUE: error: option --rows needs a value
 // OPTION: error: unknown option --turbo; see --help

@@ -1,0 +1,54 @@
+// RUN: vernier-opt %s --split-input-file --verify-diagnostics
+
+// expected-error@+1 {{expected powers of two, but got 3}}
+func.func private @powers() attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 3 x 128, vector = 8, rowGroup = 1>}
+
+// -----
+
+// expected-error@+1 {{expected threads across times vector to be 1024 columns, but got 64 * 8}}
+func.func private @across() attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 2 x 64, vector = 8, rowGroup = 1>}
+
+// -----
+
+// expected-error@+1 {{expected threads down times rowGroup to divide 8 rows, but got 4 * 4}}
+func.func private @down() attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 4 x 128, vector = 8, rowGroup = 4>}
+
+// -----
+
+func.func @address(%m: memref<?x64xf32>, %r: vector<8x1xi32>) {
+  // expected-error@+1 {{expected 2 of rows and cols for 'memref<?x64xf32>', but got 1}}
+  %x = hopper.load %m rows %r : memref<?x64xf32>, vector<8x1xi32> -> vector<8x64xf32>
+  return
+}
+
+// -----
+
+func.func @rows(%m: memref<?x64xf32>, %r: vector<4x1xi32>, %c: index) {
+  // expected-error@+1 {{expected one row number a row of 'vector<8x64xf32>', but got 'vector<4x1xi32>'}}
+  %x = hopper.load %m rows %r cols %c : memref<?x64xf32>, vector<4x1xi32> -> vector<8x64xf32>
+  return
+}
+
+// -----
+
+func.func @blocks(%x: vector<8x64xf32>) {
+  // expected-error@+1 {{expected the shape of 'vector<8x64xf32>' to be a multiple of the shape of 'vector<3x1xi32>'}}
+  %a = hopper.reduce amax %x : vector<8x64xf32> -> vector<3x1xi32>
+  return
+}
+
+// -----
+
+func.func @kind(%x: vector<8x64xf32>) {
+  // expected-error@+1 {{expected a result of 'i32', but got 'vector<8x1xf32>'}}
+  %a = hopper.reduce amax %x : vector<8x64xf32> -> vector<8x1xf32>
+  return
+}
+
+// -----
+
+func.func @elements(%x: vector<8x1xf32>) {
+  // expected-error@+1 {{expected equal element types, but got 'vector<8x1xf32>' and 'vector<8x64xbf16>'}}
+  %a = hopper.expand %x : vector<8x1xf32> -> vector<8x64xbf16>
+  return
+}

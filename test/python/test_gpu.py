@@ -1,0 +1,202 @@
+"""What is particular to GPUs: arrays of several libraries, streams, graphs, bundles, refusals. Bits are tested by all other
+tests with `--device cuda`."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import vernier as vn
+
+SPEC = vn.ArraySpec((None, 256), vn.bfloat16)
+
+
+def two(x):
+    return x * 2.0
+
+
+def quantize(x):
+    return vn.quantize(x, vn.FP8), vn.quantize(x, vn.MXFP4)
+
+
+# --- without a GPU ---
+
+PROGRAMS = {
+    "to FP8 and MXFP4": (quantize, (SPEC,)),
+    "FP8 to MXFP4": (lambda t: vn.requantize(t, vn.MXFP4), (vn.ScaledSpec((None, 512), vn.FP8),)),
+    "MXFP4 to FP8": (lambda t: vn.requantize(t, vn.FP8), (vn.ScaledSpec((None, 512), vn.MXFP4),)),
+    "FP8 transpose": (vn.transpose, (vn.ScaledSpec((None, 512), vn.FP8),)),
+    "MXFP4 transpose": (vn.transpose, (vn.ScaledSpec((None, 512), vn.MXFP4),)),
+    "bf16 transpose": (vn.transpose, (SPEC,)),
+    "grouped transpose": (vn.transpose, (vn.ScaledSpec((None, 512), vn.FP8), vn.ArraySpec((None,), vn.int32))),
+    "columns": (lambda x: vn.quantize(x, vn.FP8, axis=0), (SPEC,)),
+    "permute": (lambda x, i: vn.permute(x, i, 128), (SPEC, vn.ArraySpec((None,), vn.int32))),
+    "unpermute": (vn.unpermute, (SPEC, vn.ArraySpec((None, 8), vn.int32), vn.ArraySpec((None, 8), vn.float32))),
+    "norm": (lambda x: vn.quantize(x * vn.rsqrt((x * x).mean(axis=1, keepdims=True) + 1e-6), vn.FP8), (SPEC,)),
+    "column sum": (lambda x: x.sum(axis=0), (vn.ArraySpec((None, 256), vn.float32),)),
+    "odd width": (lambda x: x * 3.0, (vn.ArraySpec((None, 577), vn.bfloat16),)),
+    "NVFP4": (lambda x: vn.quantize(x, vn.NVFP4), (SPEC,)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiles_to_a_cubin_without_spills(name):
+    function, specs = PROGRAMS[name]
+    for kernel in vn.compile(function, *specs, target="sm_90a").kernels:
+        assert kernel.cubin.startswith(b"\x7fELF") and ".target sm_90a" in kernel.ptx
+        assert kernel.spill_bytes == 0 and not kernel.warnings and 0 < kernel.registers <= 255
+        assert kernel.threads % 32 == 0 and "threads" in kernel.schedule
+
+
+def test_bundles_hold_what_was_compiled(tmp_path):
+    vn.compile(quantize, SPEC, target="host").save(tmp_path)
+    vn.compile(two, SPEC, target="sm_90a").save(tmp_path)
+    bundle = vn.load_bundle(tmp_path)
+    assert sorted((name, target) for _, name, target, _ in bundle.entries) == [("quantize", "host"), ("two", "sm_90a")]
+    x = np.random.default_rng(0).standard_normal((10, 256)).astype(vn.bfloat16.numpy)
+    for got, expected in zip(bundle["quantize"](x), vn.jit(quantize)(x)):
+        np.testing.assert_array_equal(got.payload, expected.payload)
+        np.testing.assert_array_equal(got.scales, expected.scales)
+        assert got.format == expected.format
+    with pytest.raises(vn.LaunchError, match="two: compiled for sm_90a, but the arrays are on the CPU"):
+        bundle["two"](x)
+    with pytest.raises(vn.CompileError, match="has no 'three'; it has: quantize, two"):
+        bundle["three"]
+    with pytest.raises(vn.CompileError, match="no bundle in"):
+        vn.load_bundle(tmp_path / "elsewhere")
+
+
+def test_compiling_can_be_forbidden(tmp_path):
+    vn.compile(two, SPEC, target="host").save(tmp_path)
+    code = """
+import numpy as np, vernier as vn
+x = np.ones((3, 256), vn.bfloat16.numpy)
+def two(x):
+    return x * 2.0
+assert (vn.jit(two)(x) == 2).all()
+try:
+    vn.jit(lambda x: x * 3.0)(x)
+except vn.CompileError as error:
+    assert "VERNIER_COMPILE=never forbids compiling" in str(error)
+else:
+    raise AssertionError
+"""
+    environment = os.environ | {"VERNIER_BUNDLES": str(tmp_path), "VERNIER_COMPILE": "never", "VERNIER_CACHE_DIR": ""}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_torch_operators_have_fakes():
+    torch = pytest.importorskip("torch")
+    op = vn.torch_op(quantize, "test_quantize")
+    x = torch.randn(10, 256).bfloat16()
+    expected = [t.shape for t in op(x)]
+    compiled = torch.compile(lambda x: op(x * 2)[0].float().sum(), backend="aot_eager", dynamic=True)
+    for rows in (10, 20):
+        y = torch.randn(rows, 256).bfloat16()
+        assert compiled(y) == op(y * 2)[0].float().sum()
+    with torch._subclasses.FakeTensorMode() as mode:
+        assert [t.shape for t in op(mode.from_tensor(x))] == expected
+    with pytest.raises(vn.CompileError, match="expected a name for the operator"):
+        vn.torch_op(two, name="2x")
+
+
+# --- with a GPU ---
+
+
+@pytest.fixture
+def x():
+    torch = pytest.importorskip("torch")
+    return torch.randn(300, 256, device="cuda").bfloat16()
+
+
+@pytest.mark.gpu
+def test_streams_and_graphs(x):
+    import torch
+
+    f = vn.jit(quantize)
+    expected = f(x)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        other = f(x)
+    stream.synchronize()
+    assert torch.equal(other[0].payload, expected[0].payload)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = f(x)
+    x.copy_(torch.randn_like(x))
+    graph.replay()
+    torch.cuda.synchronize()
+    for a, b in zip(captured, f(x)):
+        assert torch.equal(a.payload, b.payload) and torch.equal(a.scales, b.scales)
+
+
+@pytest.mark.gpu
+def test_the_short_way_gives_the_same(x):
+    import torch
+
+    f, seen = vn.jit(quantize), []
+    for rows in (300, 17, 0, 300):
+        seen.append(f(x[:rows]))
+    assert torch.equal(seen[0][1].payload, seen[3][1].payload)
+    assert isinstance(seen[3][0], vn.ScaledTensor) and seen[3][0].shape == (300, 256) and seen[2][0].payload.shape == (0, 256)
+    assert torch.equal(vn.dequantize(seen[3][0], vn.bfloat16), vn.dequantize(seen[0][0], vn.bfloat16))
+
+
+@pytest.mark.gpu
+def test_other_libraries(x):
+    cupy = pytest.importorskip("cupy")
+    a = cupy.arange(64 * 256, dtype=cupy.float32).reshape(64, 256)
+    b = vn.jit(two)(a)
+    assert isinstance(b, cupy.ndarray) and bool((b == a * 2).all())
+    jax = pytest.importorskip("jax")
+    if jax.default_backend() == "gpu":
+        j = jax.numpy.arange(64 * 256, dtype=jax.numpy.float32).reshape(64, 256)
+        assert bool((vn.jit(two)(j) == j * 2).all())
+
+
+@pytest.mark.gpu
+def test_views_of_eight_bit_floats(x):
+    import torch
+
+    q = vn.quantize(x, vn.FP8)
+    views = vn.ScaledTensor(q.payload.view(torch.float8_e4m3fn), q.scales.view(torch.float8_e8m0fnu), vn.FP8, q.shape)
+    assert torch.equal(vn.dequantize(views, vn.bfloat16), vn.dequantize(q, vn.bfloat16))
+
+
+@pytest.mark.gpu
+def test_what_cannot_run_is_refused_or_copied(x):
+    import torch
+
+    view = torch.empty(300 * 256 + 1, dtype=torch.bfloat16, device="cuda")[1:].view(300, 256).copy_(x)
+    assert torch.equal(vn.jit(two)(view), x * 2)  # misaligned
+    assert torch.equal(vn.jit(two)(x.T.contiguous().T), x * 2)  # not contiguous
+    with pytest.raises(vn.LaunchError, match=r"argument 0 \(a\) is on cuda:0 and argument 1 \(b\) on the CPU"):
+        vn.jit(lambda a, b: a + b)(x, x.cpu())
+    with pytest.raises(vn.LaunchError, match="sizes differ"):
+        vn.jit(lambda a, b: a + b)(x, x[:10])
+    offsets = torch.tensor([-5, 10, 1000], dtype=torch.int32, device="cuda")  # kept within the rows
+    q = vn.quantize(x, vn.FP8)
+    turned = vn.transpose(q, offsets)
+    inside = vn.transpose(q, torch.tensor([0, 10, 300], dtype=torch.int32, device="cuda"))
+    assert torch.equal(turned.payload, inside.payload)
+    with pytest.raises(vn.CompileError, match="matrix products have no sm_90a lowering yet"):
+        vn.matmul(x, x)
+
+
+@pytest.mark.gpu
+def test_more_than_two_to_the_31_elements():
+    import torch
+
+    big = torch.randn(2**18 + 3, 9216, device="cuda", dtype=torch.bfloat16)
+    four, eight = vn.quantize(big, vn.MXFP4), vn.quantize(big, vn.FP8)
+    for start in (0, 2**18 - 5):
+        part = vn.quantize(big[start : start + 8].contiguous(), vn.MXFP4)
+        assert torch.equal(part.payload, four.payload[start : start + 8]) and torch.equal(
+            part.scales, four.scales[start : start + 8]
+        )
+    turned, tail = vn.transpose(eight), vn.transpose(vn.quantize(big[2**18 - 128 :].contiguous(), vn.FP8))
+    assert torch.equal(tail.payload, turned.payload[:, 2**18 - 128 :])
+    moved = vn.permute(big, torch.tensor([2**18 + 2, -1], device="cuda", dtype=torch.int32))
+    assert torch.equal(moved[0], big[-1]) and not moved[1].any()
