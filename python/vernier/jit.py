@@ -310,7 +310,8 @@ class Jit:
         from .explain import explain
 
         program, values, _ = self._prepare(args, kwargs)
-        return explain(self.function.__name__, program.kernels(values))
+        target = program.program.target if program.program is not None else "host"
+        return explain(self.function.__name__, program.kernels(values), target)
 
 
 @overload

@@ -54,7 +54,7 @@ class Kind(abc.ABC):
         """The stream on which the caller's work on a device is ordered."""
         return 0
 
-    def finish(self, device: int) -> None:
+    def finish(self, device: int) -> None:  # noqa: B027
         """Called after a launch, for libraries that know nothing of its stream."""
 
 
