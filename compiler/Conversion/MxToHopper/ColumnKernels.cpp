@@ -7,12 +7,6 @@ using namespace mlir;
 using namespace vernier;
 using namespace vernier::tiled;
 
-static hopper::ReduceKind kindOf(mx::ReduceKind kind) {
-  return kind == mx::ReduceKind::Sum   ? hopper::ReduceKind::Sum
-         : kind == mx::ReduceKind::Max ? hopper::ReduceKind::Max
-                                       : hopper::ReduceKind::Min;
-}
-
 TaskCount vernier::tiled::emitColumnKernel(TileEmitter &e, Value task, Value step) {
   OpBuilder &b = e.builder();
   Location loc = e.location();
@@ -58,7 +52,7 @@ TaskCount vernier::tiled::emitColumnKernel(TileEmitter &e, Value task, Value ste
       scf::YieldOp::create(b, loc, next);
     }
     for (auto [i, output] : llvm::enumerate(e.ops.outputs)) {
-      Value total = e.reduce(kindOf(reductions[i].getKind()), runs.getResult(i), 1, vectors ? 1 : e.C);
+      Value total = e.reduce(reduceKindOf(reductions[i].getKind()), runs.getResult(i), 1, vectors ? 1 : e.C);
       hopper::StoreOp::create(b, loc, total, e.outputBuffer(output), Value(), Value(), vectors ? Value() : chunk.start,
                               chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), Value(), 1);
     }

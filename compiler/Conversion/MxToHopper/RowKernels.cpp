@@ -156,24 +156,12 @@ private:
                                  Value v = e.matrix(segment.output, e.tileRows(), chunk, segment.begin).data;
                                  if (exists)
                                    v = arith::SelectOp::create(b, loc, e.expand(exists, e.R, e.C), v, e.lanes.neutral(kind, v));
-                                 next[i] = e.lanes.combine(kind, next[i], e.reduce(kindOf(kind), v, e.R, gridCols));
+                                 next[i] = e.lanes.combine(kind, next[i], e.reduce(reduceKindOf(kind), v, e.R, gridCols));
                                }
                                return next;
                              });
     for (auto [i, reduce] : llvm::enumerate(reductions))
-      e.setRowReduction(reduce, e.reduce(kindOf(mx::ReduceOp(reduce).getKind()), partial[i], e.R, 1));
-  }
-
-  static hopper::ReduceKind kindOf(mx::ReduceKind kind) {
-    switch (kind) {
-    case mx::ReduceKind::Sum:
-      return hopper::ReduceKind::Sum;
-    case mx::ReduceKind::Max:
-      return hopper::ReduceKind::Max;
-    case mx::ReduceKind::Min:
-      return hopper::ReduceKind::Min;
-    }
-    llvm_unreachable("all kinds are listed");
+      e.setRowReduction(reduce, e.reduce(reduceKindOf(mx::ReduceOp(reduce).getKind()), partial[i], e.R, 1));
   }
 
   TileEmitter &e;

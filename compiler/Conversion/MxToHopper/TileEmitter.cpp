@@ -10,6 +10,18 @@ using namespace vernier;
 using namespace vernier::tiled;
 using arith::CmpIPredicate;
 
+hopper::ReduceKind vernier::tiled::reduceKindOf(mx::ReduceKind kind) {
+  switch (kind) {
+  case mx::ReduceKind::Sum:
+    return hopper::ReduceKind::Sum;
+  case mx::ReduceKind::Max:
+    return hopper::ReduceKind::Max;
+  case mx::ReduceKind::Min:
+    return hopper::ReduceKind::Min;
+  }
+  llvm_unreachable("all kinds are listed");
+}
+
 TileEmitter::TileEmitter(OpBuilder &builder, mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes,
                          func::FuncOp function, hopper::LayoutAttr layout)
     : lanes(builder, kernel.getLoc()), plan(plan), ops(mx::KernelOps::of(kernel)), layout(layout), R(layout.getRows()),

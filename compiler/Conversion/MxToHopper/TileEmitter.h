@@ -39,6 +39,9 @@ struct TileValue {
   mlir::Value scales;
 };
 
+/// The same reduction, on tiles.
+hopper::ReduceKind reduceKindOf(mx::ReduceKind kind);
+
 class TileEmitter {
 public:
   TileEmitter(mlir::OpBuilder &builder, mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes,
