@@ -17,6 +17,7 @@ TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan
   needs.rowTile = plan.rowTile;
   needs.blockCols = plan.blockCols;
   needs.wholeRows = !plan.rowReductions.empty();
+  needs.grouped = bool(plan.groupOffsets);
   needs.downColumns = plan.kind == mx::KernelKind::Columns;
   auto noteType = [&](Type type) {
     if (mx::shapeOf(type).size() != 2)
@@ -111,7 +112,10 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     vector = std::max<int64_t>(vector, 4);
   // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
   bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
-  int64_t threads = heavy ? 512 : 256;
+  // Bytes that are turned leave in runs of one tile's rows. With 256 rather than 128, one H200 took 10% less time from MXFP4
+  // and 2% less from FP8 (32768 x 7168).
+  bool longRuns = tall && needs.narrowestTurned && needs.widestBytes == 1 && needs.rowTile < 256 && !needs.grouped;
+  int64_t threads = heavy || longRuns ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
   auto across = [&](int64_t most) {
@@ -127,7 +131,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   int64_t rows, threadCols, rowGroup = 1, threadRows;
   if (tall) {
     // Neighbouring rows of a column make words when turned.
-    rows = needs.rowTile;
+    rows = longRuns ? 256 : needs.rowTile;
     if (needs.narrowestTurned)
       rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
     int64_t cols = std::max(leastCols, std::max<int64_t>((heavy || needs.widestBytes > 2 ? 32 : 64) * threads / rows, 64));
@@ -149,7 +153,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     rows = threadRows * items;
   }
   // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.
-  int64_t blocks = heavy ? 1 : tall ? 3 : 4;
+  int64_t blocks = heavy || longRuns ? 1 : tall ? 3 : 4;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup), blocks};
 }
 

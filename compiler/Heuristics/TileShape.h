@@ -17,6 +17,7 @@ struct TileNeeds {
   int64_t rowTile = 1;          ///< rows that must be seen together.
   int64_t blockCols = 1;        ///< columns that must be seen together.
   int64_t narrowestTurned = 0;  ///< bytes of the narrowest transposed element, in eighths; 0: nothing is transposed.
+  bool grouped = false;         ///< tiles start anew with each group of rows.
   bool wholeRows = false;       ///< something is found along whole rows.
   bool downColumns = false;     ///< a reduction over all rows.
   int64_t work = 0;             ///< operations on numbers, for each of a tile's elements.
