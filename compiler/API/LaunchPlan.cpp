@@ -168,6 +168,8 @@ private:
     if (!layout)
       return;
     launch.threads = int(layout.threads());
+    if (auto waves = function->getAttrOfType<IntegerAttr>(hopper::kWaves))
+      launch.waves = int(waves.getInt());
     launch.sharedBytes = function->getAttrOfType<IntegerAttr>(hopper::kShared).getInt();
     for (Attribute factor : function->getAttrOfType<ArrayAttr>(hopper::kTasks)) {
       runtime::SizeExpr sum;

@@ -17,6 +17,7 @@ struct TileNeeds {
   int64_t rowTile = 1;          ///< rows that must be seen together.
   int64_t blockCols = 1;        ///< columns that must be seen together.
   int64_t narrowestTurned = 0;  ///< bytes of the narrowest transposed element, in eighths; 0: nothing is transposed.
+  bool gathers = false;         ///< rows are found by an index.
   bool grouped = false;         ///< tiles start anew with each group of rows.
   bool wholeRows = false;       ///< something is found along whole rows.
   bool downColumns = false;     ///< a reduction over all rows.
@@ -30,6 +31,7 @@ struct TileNeeds {
 struct TileChoice {
   hopper::LayoutAttr layout;
   int64_t blocks = 1;
+  int64_t waves = 1; ///< blocks for each one that runs at a time.
 };
 
 TileNeeds needsOf(mx::KernelOp kernel, const mx::KernelPlan &plan);

@@ -10,7 +10,7 @@ constexpr size_t kMostBuffers = 64, kMostSizes = 64;
 
 struct LoadedKernel {
   Function function = nullptr;
-  int64_t mostBlocks = 0; ///< blocks that run at once on the device.
+  int64_t mostBlocks = 0; ///< blocks that run at once on the device, times the waves.
 };
 
 std::string number(int64_t value) { return std::to_string(value); }
@@ -90,7 +90,7 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
     if (Code error =
             api.occupancy(&perMultiprocessor, entry.function, kernel.launch.threads, size_t(kernel.launch.sharedBytes)))
       return fail("cannot place " + kernel.name, error);
-    entry.mostBlocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors;
+    entry.mostBlocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors * kernel.launch.waves;
     loaded->kernels.push_back(entry);
   }
   return loaded.release();

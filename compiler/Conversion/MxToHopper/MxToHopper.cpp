@@ -76,6 +76,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
     heuristics::TileChoice choice = heuristics::chooseTiles(kernel, plan);
     function->setAttr(hopper::kLayout, choice.layout);
+    function->setAttr(hopper::kWaves, b.getI64IntegerAttr(choice.waves));
     function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
     TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);

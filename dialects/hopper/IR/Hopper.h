@@ -23,6 +23,7 @@ namespace vernier::hopper {
 // Attributes of a function that is a kernel.
 inline constexpr llvm::StringLiteral kLayout = "hopper.layout"; ///< the layout of its tiles.
 inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks"; ///< thread blocks that are to fit a multiprocessor.
+inline constexpr llvm::StringLiteral kWaves = "hopper.waves";   ///< blocks for each one that runs at a time.
 inline constexpr llvm::StringLiteral kShared = "hopper.shared"; ///< bytes of shared memory.
 inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";  ///< number of tasks: a product of sums of {size, divisor, down}.
 inline constexpr llvm::StringLiteral kSizes = "vernier.sizes"; ///< what each index operand after the buffers is.
