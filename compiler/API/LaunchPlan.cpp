@@ -139,7 +139,7 @@ private:
     }
     auto function = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
     for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
-      spec.sizes.push_back({{decodeSize(size)}});
+      spec.sizes.push_back({{decodeTerm(size)}});
     describeTasks(function, spec.launch);
     for (Operation &op : kernel.getBody().front().without_terminator()) {
       std::string name = op.getName().getStringRef().str();
@@ -156,11 +156,8 @@ private:
     artifact.kernels.push_back(std::move(spec));
   }
 
-  static runtime::SizeTerm decodeSize(Attribute attribute) {
-    ArrayRef<int64_t> words = llvm::cast<DenseI64ArrayAttr>(attribute).asArrayRef();
-    mx::Size decoded{int(words[0]), unsigned(words[1]), words[2], {}};
-    decoded.roundUps.assign(words.begin() + 3, words.end());
-    return termOf(decoded);
+  static runtime::SizeTerm decodeTerm(Attribute attribute) {
+    return termOf(mx::decodeSize(llvm::cast<DenseI64ArrayAttr>(attribute)));
   }
 
   static void describeTasks(func::FuncOp function, runtime::LaunchSpec &launch) {
@@ -174,7 +171,7 @@ private:
     for (Attribute factor : function->getAttrOfType<ArrayAttr>(hopper::kTasks)) {
       runtime::SizeExpr sum;
       for (auto term : llvm::cast<ArrayAttr>(factor).getAsRange<DictionaryAttr>()) {
-        runtime::SizeTerm size = decodeSize(term.get("size"));
+        runtime::SizeTerm size = decodeTerm(term.get("size"));
         size.divisor = term.getAs<IntegerAttr>("divisor").getInt();
         size.roundDown = term.getAs<BoolAttr>("down").getValue();
         sum.terms.push_back(std::move(size));

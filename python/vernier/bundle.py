@@ -8,7 +8,6 @@ from typing import Any
 
 from . import _vernier, kinds
 from .arrays import ScaledTensor
-from .dtypes import BY_MLIR
 from .errors import LaunchError
 from .formats import format_of_type
 from .kinds import HOST
@@ -38,16 +37,9 @@ class BundleFunction:
             )
         kind = values[0].kind
         raws = [v.raw for v in values]
-        made, outs = [], []
-        for shape, buffers in self.program.prepare(raws):
-            arrays = [kind.empty(tuple(s), BY_MLIR[e], device) for e, s in buffers]
-            made.append((shape, arrays))
-            outs.append((shape, [kinds.view(a).address for a in arrays]))
-        self.program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
-        kind.finish(device)
+        made = kinds.run(self.program, raws, self.program.prepare(raws), kind, device, {})
         results = []
         for text, (shape, arrays) in zip(self._results, made):
-            arrays = [kind.wrap(a) for a in arrays]
             scaled = format_of_type(text)
             if scaled is None:
                 results.append(arrays[0])

@@ -21,6 +21,13 @@ class DType:
     def is_float(self) -> bool:
         return self.mlir in ("f32", "bf16", "f16")
 
+    @property
+    def torch(self) -> Any:
+        """The same type of torch, which this module does not import for others."""
+        import torch
+
+        return torch.bool if self.mlir == "i1" else getattr(torch, self.name)
+
     def __repr__(self) -> str:
         return f"vernier.{self.name}"
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _vernier, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
-from .dtypes import BY_MLIR, DType
+from .dtypes import DType
 from .errors import CompileError, LaunchError
 from .kinds import HOST
 from .language.values import any_traced
@@ -25,8 +25,6 @@ from .toolchain import ptxas
 from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
 
 DEFAULT_CACHE_BYTES = 1 << 30
-
-Raw = tuple[tuple[int, ...], list[int]]
 
 
 def _cache_limit() -> int:
@@ -39,7 +37,7 @@ class CallValue:
     """An array argument as a call needs it."""
 
     leaf: Leaf
-    raw: Raw
+    raw: kinds.Raw
     kind: kinds.Kind
     owner: Any
     device: int = HOST
@@ -156,30 +154,20 @@ class Program:
             raise LaunchError(self._readable(str(error))) from None
         raws = [v.raw for v in values]
         kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else kinds.NUMPY)
-        results: list[tuple[tuple[int, ...], list[Any]]] = []
+        results: list[kinds.Result] = []
         if self.program is not None:
             try:
                 plan = self.program.prepare(raws)
             except LaunchError as error:
                 raise LaunchError(self._readable(str(error))) from None
-            outs: list[Raw] = []
-            for i, (shape, buffers) in enumerate(plan):
-                made = []
-                for element, buffer_shape in buffers:
-                    dtype = self._result_dtypes.get(i) if len(buffers) == 1 else None
-                    made.append(kind.empty(tuple(buffer_shape), dtype or BY_MLIR[element], device))
-                outs.append((shape, [kinds.view(a).address for a in made]))
-                results.append((shape, made))
-            self.program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
-            kind.finish(device)
-        return self._assemble(self.trace.outputs, results, originals, kind)
+            results = kinds.run(self.program, raws, plan, kind, device, self._result_dtypes)
+        return self._assemble(self.trace.outputs, results, originals)
 
-    def _assemble(self, tree: Any, results: list[Any], originals: list[Any], kind: kinds.Kind) -> Any:
+    def _assemble(self, tree: Any, results: list[Any], originals: list[Any]) -> Any:
         if isinstance(tree, Output):
             if tree.result is None:
                 return originals[tree.argument or 0]
             shape, made = results[tree.result]
-            made = [kind.wrap(a) for a in made]
             if tree.format is not None:
                 return ScaledTensor(made[0], made[1], tree.format, shape, tree.axis, made[2] if len(made) > 2 else None,
                                     tree.grouped)  # fmt: skip
@@ -189,8 +177,8 @@ class Program:
         if tree[0] == "constant":
             return tree[2]
         if tree[0] == "dict":
-            return {k: self._assemble(v, results, originals, kind) for k, v in tree[1]}
-        items = [self._assemble(v, results, originals, kind) for v in tree[1]]
+            return {k: self._assemble(v, results, originals) for k, v in tree[1]}
+        items = [self._assemble(v, results, originals) for v in tree[1]]
         return items if tree[0] == "list" else tuple(items)
 
     def kernels(self, values: list[CallValue]) -> list[dict[str, Any]]:
@@ -243,8 +231,7 @@ class Jit:
             return
         results = []
         for o in flat:
-            name = {"bool_": "bool"}.get(o.dtype.name, o.dtype.name) if o.dtype else ""
-            dtypes = [torch.uint8, torch.uint8, torch.float32] if o.dtype is None else [getattr(torch, name)]
+            dtypes = [torch.uint8, torch.uint8, torch.float32] if o.dtype is None else [o.dtype.torch]
             results.append((dtypes, o.format, o.axis, o.grouped))
         self._fast.add(signature, program.program, results, isinstance(outputs, Output))
 

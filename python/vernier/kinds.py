@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
+from . import _vernier, dtypes
 from .dtypes import DType
 from .errors import CompileError, LaunchError
 
@@ -103,14 +103,12 @@ class TorchKind(Kind):
     def empty(self, shape: tuple[int, ...], dtype: DType, device: int) -> Any:
         import torch
 
-        name = {"bool_": "bool"}.get(dtype.name, dtype.name)
-        return torch.empty(shape, dtype=getattr(torch, name), device="cpu" if device == HOST else torch.device("cuda", device))
+        return torch.empty(shape, dtype=dtype.torch, device="cpu" if device == HOST else torch.device("cuda", device))
 
     def scalar(self, value: Any, dtype: DType, device: int) -> Any:
         import torch
 
-        name = {"bool_": "bool"}.get(dtype.name, dtype.name)
-        return torch.full((), value, dtype=getattr(torch, name), device=torch.device("cuda", device))
+        return torch.full((), value, dtype=dtype.torch, device=torch.device("cuda", device))
 
     def stream(self, device: int) -> int:
         import torch
@@ -199,8 +197,6 @@ class DLPackKind(Kind):
 
     def finish(self, device: int) -> None:
         if device != HOST and not self._is_cupy:
-            from . import _vernier
-
             _vernier.synchronize(device, 0)
 
 
@@ -235,3 +231,30 @@ def view(value: Any, codes: bool = False) -> View:
     if isinstance(value, np.generic):
         value = np.asarray(value)
     return kind.view(value, codes)
+
+
+Raw = tuple[tuple[int, ...], list[int]]
+"""A value as the runtime takes it: its shape and the addresses of its buffers."""
+
+Result = tuple[tuple[int, ...], list[Any]]
+"""A value as it comes back: its shape and its arrays."""
+
+
+def run(
+    program: _vernier.Program, raws: list[Raw], plan: list[Any], kind: Kind, device: int, result_dtypes: dict[int, DType]
+) -> list[Result]:
+    """Runs a program on its arguments; results are new arrays of a library, of the shapes in `plan` (`Program.prepare`).
+
+    `result_dtypes` names the types of results that the runtime knows only as bytes.
+    """
+    made = [
+        [
+            kind.empty(tuple(shape), (result_dtypes.get(i) if len(buffers) == 1 else None) or dtypes.BY_MLIR[element], device)
+            for element, shape in buffers
+        ]
+        for i, (_, buffers) in enumerate(plan)
+    ]
+    outs = [(shape, [view(a).address for a in arrays]) for (shape, _), arrays in zip(plan, made)]
+    program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
+    kind.finish(device)
+    return [(shape, [kind.wrap(a) for a in arrays]) for (shape, _), arrays in zip(plan, made)]

@@ -78,7 +78,7 @@ def torch_op(function: Callable[..., Any], name: str | None = None) -> Any:
                 dtype = BY_MLIR.get(result["type"] if plain else buffer["element"])
                 assert dtype is not None
                 shape = [_evaluate(size, [t.shape for t in tensors]) for size in buffer["shape"]]
-                made.append(tensors[0].new_empty(shape, dtype=getattr(torch, {"bool_": "bool"}.get(dtype.name, dtype.name))))
+                made.append(tensors[0].new_empty(shape, dtype=dtype.torch))
         return made
 
     def call(*tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -14,23 +14,6 @@ Value CodeWords::prmt(Value a, Value c, Value selector) {
   return intrinsic(b, loc, "llvm.nvvm.prmt", b.getI32Type(), {a, c, selector});
 }
 
-Value CodeWords::op(StringRef name, Value a, Value c) {
-  if (name == "and")
-    return arith::AndIOp::create(b, loc, a, c);
-  if (name == "or")
-    return arith::OrIOp::create(b, loc, a, c);
-  if (name == "xor")
-    return arith::XOrIOp::create(b, loc, a, c);
-  if (name == "shl")
-    return arith::ShLIOp::create(b, loc, a, c);
-  if (name == "shr")
-    return arith::ShRUIOp::create(b, loc, a, c);
-  if (name == "add")
-    return arith::AddIOp::create(b, loc, a, c);
-  assert(name == "mul");
-  return arith::MulIOp::create(b, loc, a, c);
-}
-
 Value CodeWords::pair(Value low, Value high, Type element) {
   return vector::FromElementsOp::create(b, loc, VectorType::get({2}, element), ValueRange{low, high});
 }
@@ -74,10 +57,10 @@ SmallVector<Value> CodeWords::toHalves(Value words, Type element) {
     }
     // The numbers of E2M1 have an f16 whose low byte is 0: a table of eight high bytes, and the sign above it.
     for (int64_t part : {0, 1}) {
-      Value codes = part ? op("shr", word, i32(16)) : word;
-      Value magnitudes = prmt(i32(0x3e3c3800), i32(0x46444240), op("and", codes, i32(0x7777)));
-      Value signs = prmt(i32(0x8000), i32(0), op("and", op("shr", codes, i32(3)), i32(0x1111)));
-      Value bytes = op("or", magnitudes, signs);
+      Value codes = part ? shr(word, i32(16)) : word;
+      Value magnitudes = prmt(i32(0x3e3c3800), i32(0x46444240), bitAnd(codes, i32(0x7777)));
+      Value signs = prmt(i32(0x8000), i32(0), bitAnd(shr(codes, i32(3)), i32(0x1111)));
+      Value bytes = bitOr(magnitudes, signs);
       halves.push_back(asHalves(prmt(bytes, i32(0), i32(0x1404))));
       halves.push_back(asHalves(prmt(bytes, i32(0), i32(0x3424))));
     }
@@ -113,11 +96,11 @@ Value CodeWords::magnitudeToE2M1(Value scaled) {
 Value CodeWords::packQuarter(Value low, Value high, Value lowSigns, Value highSigns, bool swapped) {
   auto quarter = [&](Value word, Value signs) {
     if (swapped) {
-      Value codes = op("or", op("shr", word, i32(2)), op("and", op("shr", signs, i32(4)), i32(0x08080808)));
-      return op("mul", codes, i32(0x1001));
+      Value codes = bitOr(shr(word, i32(2)), bitAnd(shr(signs, i32(4)), i32(0x08080808)));
+      return mul(codes, i32(0x1001));
     }
-    Value codes = op("or", op("shl", word, i32(2)), op("and", signs, i32(0x80808080)));
-    return op("or", op("shr", codes, i32(4)), op("shr", codes, i32(8)));
+    Value codes = bitOr(shl(word, i32(2)), bitAnd(signs, i32(0x80808080)));
+    return bitOr(shr(codes, i32(4)), shr(codes, i32(8)));
   };
   return prmt(quarter(low, lowSigns), quarter(high, highSigns), i32(swapped ? 0x7531 : 0x6420));
 }
@@ -132,4 +115,14 @@ Value CodeWords::swappedSigns(Value numbers, int64_t first) {
   if (bytes == 2)
     return prmt(word(0), word(1), i32(0x5713));
   return prmt(prmt(word(0), word(1), i32(0x0037)), prmt(word(2), word(3), i32(0x0037)), i32(0x5410));
+}
+
+/// Pairs of rows first, then pairs of pairs.
+SmallVector<Value> CodeWords::turnedBytes(ArrayRef<Value> rows) {
+  Value a = prmt(rows[0], rows[1], i32(0x5140)), c = prmt(rows[0], rows[1], i32(0x7362));
+  Value d = prmt(rows[2], rows[3], i32(0x5140)), e = prmt(rows[2], rows[3], i32(0x7362));
+  SmallVector<Value> columns;
+  for (auto [low, high, selector] : {std::tuple(a, d, 0x5410), {a, d, 0x7632}, {c, e, 0x5410}, {c, e, 0x7632}})
+    columns.push_back(prmt(low, high, i32(selector)));
+  return columns;
 }

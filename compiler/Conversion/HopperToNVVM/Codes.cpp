@@ -177,16 +177,16 @@ LogicalResult Distribution::recode(hopper::RecodeOp op) {
         for (int64_t w = k * perBlock / 8; w < (k + 1) * perBlock / 8; ++w) {
           Value word = extract(part, w);
           for (int64_t half : {0, 1}) {
-            Value codes = half ? words.op("shr", word, i32(16)) : word;
-            Value magnitudes = words.prmt(low, high, words.op("and", codes, i32(0x7777)));
-            Value signs = words.prmt(i32(0x8000), i32(0), words.op("and", words.op("shr", codes, i32(3)), i32(0x1111)));
-            made.push_back(words.op("or", magnitudes, signs));
+            Value codes = half ? words.shr(word, i32(16)) : word;
+            Value magnitudes = words.prmt(low, high, words.bitAnd(codes, i32(0x7777)));
+            Value signs = words.prmt(i32(0x8000), i32(0), words.bitAnd(words.shr(codes, i32(3)), i32(0x1111)));
+            made.push_back(words.bitOr(magnitudes, signs));
           }
         }
       }
     } else {
       SmallVector<Value> halves = words.toHalves(part, source), moved;
-      // To E2M1, everything is scaled by 2^-6 (see roundToE2M1).
+      // To E2M1, everything is scaled by 2^-6 (see magnitudeToE2M1).
       int64_t extra = targetFour ? -6 : 0;
       for (int64_t k = 0; k < blocks; ++k) {
         Value shift = lanes.add(extract(shifts[i], k), i32(extra));
@@ -206,7 +206,7 @@ LogicalResult Distribution::recode(hopper::RecodeOp op) {
           Value word = words.e4m3FromHalves(moved[p], moved[p + 1]);
           // The conversion makes every NaN positive; a NaN code keeps its sign, as all others do.
           if (!sourceFour)
-            word = words.op("or", word, words.op("and", extract(part, int64_t(p / 2)), i32(0x80808080)));
+            word = words.bitOr(word, words.bitAnd(extract(part, int64_t(p / 2)), i32(0x80808080)));
           made.push_back(word);
         }
     }

@@ -232,7 +232,6 @@ Parts Distribution::expandedParts(Parts from, VectorType fromType, VectorType to
 
 Value Distribution::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
 Value Distribution::i32(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(value))); }
-Value Distribution::bit(bool value) { return arith::ConstantOp::create(b, loc, b.getBoolAttr(value)); }
 Value Distribution::extract(Value vector, int64_t at) { return vector::ExtractOp::create(b, loc, vector, at); }
 Value Distribution::fromNumbers(ArrayRef<Value> numbers, Type element) {
   return vector::FromElementsOp::create(b, loc, VectorType::get({int64_t(numbers.size())}, element), numbers);

@@ -72,7 +72,6 @@ private:
   bool isCodes(mlir::Type element) { return llvm::isa<mlir::Float8E4M3FNType, mlir::Float4E2M1FNType>(element); }
   mlir::Value index(int64_t value);
   mlir::Value i32(int64_t value);
-  mlir::Value bit(bool value);
   mlir::Value extract(mlir::Value vector, int64_t at);
   mlir::Value fromNumbers(llvm::ArrayRef<mlir::Value> numbers, mlir::Type element);
   mlir::Value toI64(mlir::Value index);
@@ -104,7 +103,13 @@ public:
   CodeWords(mlir::OpBuilder &b, mlir::Location loc) : b(b), loc(loc) {}
   mlir::Value i32(int64_t value);
   mlir::Value prmt(mlir::Value a, mlir::Value c, mlir::Value selector);
-  mlir::Value op(llvm::StringRef name, mlir::Value a, mlir::Value c);
+  mlir::Value bitAnd(mlir::Value a, mlir::Value c) { return mlir::arith::AndIOp::create(b, loc, a, c); }
+  mlir::Value bitOr(mlir::Value a, mlir::Value c) { return mlir::arith::OrIOp::create(b, loc, a, c); }
+  mlir::Value bitXor(mlir::Value a, mlir::Value c) { return mlir::arith::XOrIOp::create(b, loc, a, c); }
+  mlir::Value shl(mlir::Value a, mlir::Value c) { return mlir::arith::ShLIOp::create(b, loc, a, c); }
+  mlir::Value shr(mlir::Value a, mlir::Value c) { return mlir::arith::ShRUIOp::create(b, loc, a, c); }
+  mlir::Value add(mlir::Value a, mlir::Value c) { return mlir::arith::AddIOp::create(b, loc, a, c); }
+  mlir::Value mul(mlir::Value a, mlir::Value c) { return mlir::arith::MulIOp::create(b, loc, a, c); }
   /// Pairs of f16 (vector<2xf16>) with the codes' values, exactly, in order.
   llvm::SmallVector<mlir::Value> toHalves(mlir::Value words, mlir::Type element);
   /// Four rounded E4M3 codes a word from pairs of f16.
@@ -116,6 +121,8 @@ public:
   mlir::Value swappedSigns(mlir::Value numbers, int64_t first);
   mlir::Value pair(mlir::Value low, mlir::Value high, mlir::Type element);
   mlir::Value e4m3FromFloats(mlir::Value low, mlir::Value high); ///< i16 of two codes
+  /// Four words of four bytes, transposed.
+  llvm::SmallVector<mlir::Value> turnedBytes(llvm::ArrayRef<mlir::Value> rows);
   mlir::Value joinHalfWords(mlir::Value low, mlir::Value high);
   mlir::Value splat(double value, mlir::VectorType type);
 

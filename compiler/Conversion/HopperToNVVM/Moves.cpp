@@ -12,6 +12,14 @@ using arith::CmpIPredicate;
 
 static Value add(OpBuilder &b, Location loc, Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
 
+/// `condition` and, where there is a limit, `at` below it; null is true.
+static Value andBelow(OpBuilder &b, Location loc, Value condition, Value at, Value limit) {
+  if (!limit)
+    return condition;
+  Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, limit);
+  return condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
+}
+
 Value Distribution::itemRow(int64_t item) {
   int64_t group = layout.getRowGroup();
   Value first = group == 1 ? threadRow : arith::ShLIOp::create(b, loc, threadRow, i32(llvm::Log2_64(group))).getResult();
@@ -94,11 +102,7 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
     Value collected;
     for (int64_t at = 0; at < lanesHere; at += piece) {
       Value here = column ? add(b, loc, column, index(at)) : Value();
-      Value condition = present;
-      if (op.getLimit()) {
-        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, here, number(op.getLimit()));
-        condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
-      }
+      Value condition = andBelow(b, loc, present, here, number(op.getLimit()));
       auto read = [&]() -> Value {
         unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
         // Wide pieces as words: every element type then takes the same instruction.
@@ -158,11 +162,7 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
     Value bytesOrNumbers = part.getType() == whole ? part : vector::BitCastOp::create(b, loc, whole, part).getResult();
     for (int64_t at = 0; at < lanesHere; at += piece) {
       Value here = column ? add(b, loc, column, index(at)) : Value();
-      Value condition = valid;
-      if (op.getLimit()) {
-        Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, here, number(op.getLimit()));
-        condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
-      }
+      Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
       OpBuilder::InsertionGuard guard(b);
       if (condition) {
         auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
@@ -188,19 +188,10 @@ LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
   int64_t gridRows = tile.getDimSize(0), height = layout.blockRows(gridRows);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
     Value row = toIndex(arith::DivUIOp::create(b, loc, itemRow(layout.itemOf(i, gridRows)), i32(height)));
-    Value condition = owns;
-    auto demand = [&](Value limit, Value at) {
-      if (!limit)
-        return;
-      Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, number(limit));
-      condition = condition ? arith::AndIOp::create(b, loc, condition, inside).getResult() : inside;
-    };
-    demand(op.getRows(), row);
-    Value rowCondition = condition;
+    Value rowCondition = andBelow(b, loc, owns, row, number(op.getRows()));
     for (int64_t j = 0, n = layout.localCols(tile.getDimSize(1)); j < n; ++j) {
       Value col = toIndex(add(b, loc, gridColumn(tile.getDimSize(1)), i32(j)));
-      condition = rowCondition;
-      demand(op.getCols(), col);
+      Value condition = andBelow(b, loc, rowCondition, col, number(op.getCols()));
       OpBuilder::InsertionGuard guard(b);
       if (condition) {
         auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
@@ -238,31 +229,17 @@ SmallVector<SmallVector<Value>> Distribution::turnedWords(ArrayRef<Value> rows, 
         columns.push_back(prmt(square[0], square[1], 0x5410));
         columns.push_back(prmt(square[0], square[1], 0x7632));
       } else if (bits == 8) {
-        // Four rows of four bytes: pairs first, then pairs of pairs.
-        Value a = prmt(square[0], square[1], 0x5140), c = prmt(square[0], square[1], 0x7362);
-        Value d = prmt(square[2], square[3], 0x5140), e = prmt(square[2], square[3], 0x7362);
-        for (auto [low, high, selector] : {std::tuple(a, d, 0x5410), {a, d, 0x7632}, {c, e, 0x5410}, {c, e, 0x7632}})
-          columns.push_back(prmt(low, high, selector));
+        llvm::append_range(columns, words.turnedBytes(square));
       } else {
-        // Eight rows of eight codes: swap nibbles within pairs of rows, then bytes as above.
+        // Eight rows of eight codes: swap nibbles within pairs of rows, then turn bytes.
         SmallVector<Value> even, odd;
         for (int r = 0; r < 8; r += 2) {
-          auto mask = [&](Value v, int64_t m) { return words.op("and", v, i32(m)); };
-          even.push_back(words.op("or", mask(square[r], 0x0f0f0f0f), words.op("shl", mask(square[r + 1], 0x0f0f0f0f), i32(4))));
-          odd.push_back(words.op("or", words.op("shr", mask(square[r], 0xf0f0f0f0), i32(4)), mask(square[r + 1], 0xf0f0f0f0)));
+          auto mask = [&](Value v, int64_t m) { return words.bitAnd(v, i32(m)); };
+          even.push_back(words.bitOr(mask(square[r], 0x0f0f0f0f), words.shl(mask(square[r + 1], 0x0f0f0f0f), i32(4))));
+          odd.push_back(words.bitOr(words.shr(mask(square[r], 0xf0f0f0f0), i32(4)), mask(square[r + 1], 0xf0f0f0f0)));
         }
-        SmallVector<Value> evenColumns, oddColumns;
-        for (auto [from, to] : {std::pair(&even, &evenColumns), std::pair(&odd, &oddColumns)}) {
-          ArrayRef<Value> s = *from;
-          Value a = prmt(s[0], s[1], 0x5140), c = prmt(s[0], s[1], 0x7362);
-          Value d = prmt(s[2], s[3], 0x5140), e = prmt(s[2], s[3], 0x7362);
-          for (auto [low, high, selector] : {std::tuple(a, d, 0x5410), {a, d, 0x7632}, {c, e, 0x5410}, {c, e, 0x7632}})
-            to->push_back(prmt(low, high, selector));
-        }
-        for (int k = 0; k < 4; ++k) {
-          columns.push_back(evenColumns[k]);
-          columns.push_back(oddColumns[k]);
-        }
+        for (auto [evenColumn, oddColumn] : llvm::zip(words.turnedBytes(even), words.turnedBytes(odd)))
+          columns.append({evenColumn, oddColumn});
       }
     }
     result.push_back(columns);
@@ -284,25 +261,25 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     return op.emitError() << "expected shared memory; run hopper-allocate-shared first";
   int64_t offset = *op.getShared(), perWord = 32 / bits, rowWords = R / perWord;
   ArrayRef<int64_t> swizzle = *op.getSwizzle();
-  auto op32 = [&](StringRef name, Value a, Value c) { return CodeWords(b, loc).op(name, a, c); };
+  CodeWords words(b, loc);
   /// Byte offset of a word of a column.
   auto place = [&](Value column, Value word) {
-    Value turned = op32("shl", op32("shr", column, i32(swizzle[0])), i32(swizzle[1]));
+    Value turned = words.shl(words.shr(column, i32(swizzle[0])), i32(swizzle[1]));
     if (swizzle.size() > 2)
-      turned = op32("xor", turned, op32("shl", op32("shr", column, i32(swizzle[2])), i32(swizzle[3])));
-    Value w = op32("xor", word, op32("and", turned, i32(rowWords - 1)));
-    return op32("shl", op32("add", op32("mul", column, i32(rowWords)), w), i32(2));
+      turned = words.bitXor(turned, words.shl(words.shr(column, i32(swizzle[2])), i32(swizzle[3])));
+    Value w = words.bitXor(word, words.bitAnd(turned, i32(rowWords - 1)));
+    return words.shl(words.add(words.mul(column, i32(rowWords)), w), i32(2));
   };
   if (op.getAlone())
     barrier(); // the readers of the tile before are done
   Value firstCol = gridColumn(C);
   Parts rows = parts(op.getValue());
   for (int64_t g = 0; g < items / group; ++g) {
-    SmallVector<SmallVector<Value>> words = turnedWords(ArrayRef<Value>(rows).slice(g * group, group), bits);
-    Value firstWord = op32("shr", itemRow(g * group), i32(llvm::Log2_64(perWord)));
-    for (auto [w, columns] : llvm::enumerate(words))
+    SmallVector<SmallVector<Value>> turned = turnedWords(ArrayRef<Value>(rows).slice(g * group, group), bits);
+    Value firstWord = words.shr(itemRow(g * group), i32(llvm::Log2_64(perWord)));
+    for (auto [w, columns] : llvm::enumerate(turned))
       for (auto [c, word] : llvm::enumerate(columns)) {
-        Value at = place(op32("add", firstCol, i32(c)), op32("add", firstWord, i32(w)));
+        Value at = place(words.add(firstCol, i32(c)), words.add(firstWord, i32(w)));
         Value bitsOfWord =
             word.getType().isInteger(32) ? word : arith::BitcastOp::create(b, loc, b.getI32Type(), word).getResult();
         LLVM::StoreOp::create(b, loc, bitsOfWord, sharedPointer(offset, at), 4);
@@ -314,26 +291,26 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   int64_t unitBytes = unitWords * 4;
   Address address = addressOf(op.getMemref(), tile, op.getStride());
   struct Unit {
-    Value column, firstRow, words, to;
+    Value words, to;
   };
   auto fetch = [&](Value unit) {
-    Value column = op32("shr", unit, i32(llvm::Log2_64(unitsPerColumn)));
-    Value word = op32("shl", op32("and", unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
+    Value column = words.shr(unit, i32(llvm::Log2_64(unitsPerColumn)));
+    Value word = words.shl(words.bitAnd(unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
     SmallVector<Value> read;
     for (int64_t k = 0; k < unitWords; ++k)
       read.push_back(
-          LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, op32("add", word, i32(k)))), 4));
-    Value columnIndex = toIndex(column), firstRow = toIndex(op32("mul", word, i32(perWord)));
+          LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, words.add(word, i32(k)))), 4));
+    Value columnIndex = toIndex(column), firstRow = toIndex(words.mul(word, i32(perWord)));
     Value to =
         pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
-    return Unit{columnIndex, firstRow, fromNumbers(read, b.getI32Type()), to};
+    return Unit{fromNumbers(read, b.getI32Type()), to};
   };
   auto when = [&](Value condition) {
     auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
     b.setInsertionPointToStart(branch.thenBlock());
   };
   // The same for all threads: a whole tile, and rows of the result that begin at multiples of sixteen bytes.
-  Value whole = bit(true);
+  Value whole = arith::ConstantOp::create(b, loc, b.getBoolAttr(true));
   auto demand = [&](Value condition) { whole = arith::AndIOp::create(b, loc, whole, condition); };
   if (op.getRows())
     demand(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, number(op.getRows()), index(R)));
@@ -354,7 +331,7 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   b.setInsertionPointToStart(branch.thenBlock());
   for (int64_t u = 0; u < units; u += layout.threads()) {
     OpBuilder::InsertionGuard inner(b);
-    Value number = op32("add", thread, i32(u));
+    Value number = words.add(thread, i32(u));
     if (units < layout.threads())
       when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, number, i32(units)));
     Unit unit = fetch(number);
@@ -371,16 +348,16 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   if (op.getCols())
     when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, toIndex(column), number(op.getCols())));
   Value rowsLeft = op.getRows() ? arith::IndexCastOp::create(b, loc, b.getI32Type(), number(op.getRows())).getResult() : i32(R);
-  Value bytesLeft = bits < 8 ? op32("shr", op32("add", rowsLeft, i32(1)), i32(1)) : op32("mul", rowsLeft, i32(bits / 8));
+  Value bytesLeft = bits < 8 ? words.shr(words.add(rowsLeft, i32(1)), i32(1)) : words.mul(rowsLeft, i32(bits / 8));
   Value start = pointer(address, add(b, loc, number(op.getFirstCol()), toIndex(column)), number(op.getFirstRow()));
   Value startBits = arith::TruncIOp::create(b, loc, b.getI32Type(), LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), start));
   // Of the piece, in bytes from the tile's first row.
-  Value begin = op32("add", op32("mul", piece, i32(unitBytes)),
-                     arith::SubIOp::create(b, loc, i32(0), op32("and", startBits, i32(unitBytes - 1))));
-  Value firstWord = arith::ShRSIOp::create(b, loc, begin, i32(2)), shift = op32("shl", op32("and", begin, i32(3)), i32(3));
+  Value begin = words.add(words.mul(piece, i32(unitBytes)),
+                          arith::SubIOp::create(b, loc, i32(0), words.bitAnd(startBits, i32(unitBytes - 1))));
+  Value firstWord = arith::ShRSIOp::create(b, loc, begin, i32(2)), shift = words.shl(words.bitAnd(begin, i32(3)), i32(3));
   SmallVector<Value> raw, shifted;
   for (int64_t k = 0; k <= unitWords; ++k) {
-    Value word = op32("add", firstWord, i32(k));
+    Value word = words.add(firstWord, i32(k));
     Value inside = arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, word, i32(0)), i32(rowWords - 1));
     raw.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, inside)), 4));
   }
@@ -388,7 +365,7 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
     shifted.push_back(intrinsic(b, loc, "llvm.fshr.i32", b.getI32Type(), {raw[k + 1], raw[k], shift}));
   auto between = [&](Value at, int64_t width) {
     Value after = arith::CmpIOp::create(b, loc, CmpIPredicate::sge, at, i32(0));
-    Value before = arith::CmpIOp::create(b, loc, CmpIPredicate::sle, op32("add", at, i32(width)), bytesLeft);
+    Value before = arith::CmpIOp::create(b, loc, CmpIPredicate::sle, words.add(at, i32(width)), bytesLeft);
     return arith::AndIOp::create(b, loc, after, before).getResult();
   };
   Value to = LLVM::GEPOp::create(b, loc, start.getType(), b.getI8Type(), start,
@@ -403,13 +380,13 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   int64_t movedBits = std::max<int64_t>(8, bits);
   auto movedType = b.getIntegerType(movedBits);
   for (int64_t k = 0; k < unitBytes * 8 / movedBits; ++k) {
-    Value element = op32("shr", shifted[k * movedBits / 32], i32(k * movedBits % 32));
+    Value element = words.shr(shifted[k * movedBits / 32], i32(k * movedBits % 32));
     Value moved = movedBits == 32 ? element : arith::TruncIOp::create(b, loc, movedType, element).getResult();
     OpBuilder::InsertionGuard inner(b);
-    Value at = op32("add", begin, i32(k * movedBits / 8));
+    Value at = words.add(begin, i32(k * movedBits / 8));
     when(between(at, movedBits / 8));
     if (halves) {
-      Value both = arith::CmpIOp::create(b, loc, CmpIPredicate::slt, op32("add", op32("shl", at, i32(1)), i32(1)), rowsLeft);
+      Value both = arith::CmpIOp::create(b, loc, CmpIPredicate::slt, words.add(words.shl(at, i32(1)), i32(1)), rowsLeft);
       Value low = arith::AndIOp::create(b, loc, moved, arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(15)));
       moved = arith::SelectOp::create(b, loc, both, moved, low);
     }

@@ -112,16 +112,16 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
   int64_t allMasks = 0;
   for (int64_t mask : masks)
     allMasks |= mask;
-  Value base = words.op("and", id, i32(~allMasks));
+  Value base = words.bitAnd(id, i32(~allMasks));
   auto place = [&](Value number, Value who) {
-    Value at = words.op("add", words.op("mul", number, i32(threads)), who);
-    return sharedPointer(*op.getShared(), words.op("shl", at, i32(2)));
+    Value at = words.add(words.mul(number, i32(threads)), who);
+    return sharedPointer(*op.getShared(), words.shl(at, i32(2)));
   };
   auto partner = [&](int64_t p) {
     int64_t bits = 0;
     for (auto [k, mask] : llvm::enumerate(masks))
       bits |= (p >> k & 1) ? mask : 0;
-    return words.op("or", base, i32(bits));
+    return words.bitOr(base, i32(bits));
   };
   if (op.getAlone())
     barrier();
@@ -144,15 +144,14 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
   // Which partner this thread is: the mask bits of its number, gathered.
   Value mine = i32(0);
   for (auto [k, mask] : llvm::enumerate(masks))
-    mine =
-        words.op("or", mine, words.op("shl", words.op("and", words.op("shr", id, i32(llvm::Log2_64(mask))), i32(1)), i32(k)));
+    mine = words.bitOr(mine, words.shl(words.bitAnd(words.shr(id, i32(llvm::Log2_64(mask))), i32(1)), i32(k)));
   int64_t share = count / partners;
   SmallVector<Value> found;
   for (int64_t s = 0; s < share; ++s)
-    found.push_back(meet(words.op("add", words.op("mul", mine, i32(share)), i32(s))));
+    found.push_back(meet(words.add(words.mul(mine, i32(share)), i32(s))));
   barrier();
   for (int64_t s = 0; s < share; ++s)
-    LLVM::StoreOp::create(b, loc, found[s], place(words.op("add", words.op("mul", mine, i32(share)), i32(s)), base), 4);
+    LLVM::StoreOp::create(b, loc, found[s], place(words.add(words.mul(mine, i32(share)), i32(s)), base), 4);
   barrier();
   for (auto [n, v] : llvm::enumerate(numbers))
     v = LLVM::LoadOp::create(b, loc, type, place(i32(n), base), 4);

@@ -18,36 +18,20 @@ using namespace mlir;
 using namespace vernier;
 using namespace vernier::tiled;
 
-/// [argument, dim, constant, round-ups...]
-static DenseI64ArrayAttr encodeSize(OpBuilder &b, const mx::Size &size) {
-  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant};
-  llvm::append_range(words, size.roundUps);
-  return b.getDenseI64ArrayAttr(words);
-}
-
 namespace {
 struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHopper> {
   void runOnOperation() override {
     SmallVector<func::FuncOp> fused(getOperation().getOps<func::FuncOp>()); // lowering adds others
     for (func::FuncOp function : fused) {
       mx::Sizes sizes(function);
-      for (Operation &op : function.getBody().front().without_terminator()) {
-        auto kernel = llvm::dyn_cast<mx::KernelOp>(op);
-        if (!kernel) {
-          op.emitError() << "expected kernels only; run mx-fuse-kernels first";
-          return signalPassFailure();
-        }
-        mx::PlanResult plan = mx::planKernel(mx::KernelOps::of(kernel), sizes);
-        if (!plan.plan) {
-          kernel.emitError() << "no plan for this kernel: " << plan.reason;
-          return signalPassFailure();
-        }
-        if (plan.plan->kind == mx::KernelKind::Product) {
-          kernel.emitError() << "matrix products have no sm_90a lowering yet; compile this function for target \"host\"";
-          return signalPassFailure();
-        }
-        lower(kernel, *plan.plan, sizes);
-      }
+      auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) -> LogicalResult {
+        if (plan.kind == mx::KernelKind::Product)
+          return kernel.emitError() << "matrix products have no sm_90a lowering yet; compile this function for target \"host\"";
+        lower(kernel, plan, sizes);
+        return success();
+      });
+      if (failed(lowered))
+        return signalPassFailure();
       function.erase();
     }
   }
@@ -55,14 +39,9 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
   func::FuncOp makeFunction(mx::KernelOp kernel) {
     OpBuilder b(&getContext());
     b.setInsertionPointToEnd(getOperation().getBody());
-    SmallVector<Type> types;
-    auto addBuffers = [&](Type type) {
-      for (const mx::Buffer &buffer : mx::buffersOf(type))
-        types.push_back(MemRefType::get(buffer.shape, buffer.element));
-    };
-    llvm::for_each(kernel.getOperandTypes(), addBuffers);
+    SmallVector<Type> types = mx::memrefsOf(kernel.getOperandTypes());
     size_t inputs = types.size();
-    llvm::for_each(kernel.getResultTypes(), addBuffers);
+    llvm::append_range(types, mx::memrefsOf(kernel.getResultTypes()));
     auto function = func::FuncOp::create(b, kernel.getLoc(), kernel.getName(), b.getFunctionType(types, {}));
     function.addEntryBlock();
     for (size_t i = 0; i < inputs; ++i)
@@ -85,12 +64,12 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     func::ReturnOp::create(b, loc);
     SmallVector<Attribute> wanted;
     for (const mx::Size &size : emitter.wantedSizes())
-      wanted.push_back(encodeSize(b, size));
+      wanted.push_back(mx::encodeSize(size, b));
     function->setAttr(hopper::kSizes, b.getArrayAttr(wanted));
     SmallVector<Attribute> factors;
     for (const auto &factor : tasks)
       factors.push_back(b.getArrayAttr(llvm::map_to_vector(factor, [&](const TaskTerm &term) -> Attribute {
-        return b.getDictionaryAttr({b.getNamedAttr("size", encodeSize(b, term.size)),
+        return b.getDictionaryAttr({b.getNamedAttr("size", mx::encodeSize(term.size, b)),
                                     b.getNamedAttr("divisor", b.getI64IntegerAttr(term.divisor)),
                                     b.getNamedAttr("down", b.getBoolAttr(term.roundDown))});
       })));

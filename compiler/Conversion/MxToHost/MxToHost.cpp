@@ -30,32 +30,18 @@ SmallVector<mx::Size> vernier::host::wantedSizes(mx::KernelOp kernel, const mx::
   return wanted;
 }
 
-/// [argument, dim, constant, round-ups...]
-static DenseI64ArrayAttr encodeSize(OpBuilder &b, const mx::Size &size) {
-  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant};
-  llvm::append_range(words, size.roundUps);
-  return b.getDenseI64ArrayAttr(words);
-}
-
 namespace {
 struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
   void runOnOperation() override {
     SmallVector<func::FuncOp> fused(getOperation().getOps<func::FuncOp>()); // lowering adds others
     for (func::FuncOp function : fused) {
       mx::Sizes sizes(function);
-      for (Operation &op : function.getBody().front().without_terminator()) {
-        auto kernel = llvm::dyn_cast<mx::KernelOp>(op);
-        if (!kernel) {
-          op.emitError() << "expected kernels only; run mx-fuse-kernels first";
-          return signalPassFailure();
-        }
-        mx::PlanResult plan = mx::planKernel(mx::KernelOps::of(kernel), sizes);
-        if (!plan.plan) {
-          kernel.emitError() << "no plan for this kernel: " << plan.reason;
-          return signalPassFailure();
-        }
-        lower(kernel, tuned(kernel, *plan.plan), sizes);
-      }
+      auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) {
+        lower(kernel, tuned(kernel, plan), sizes);
+        return success();
+      });
+      if (failed(lowered))
+        return signalPassFailure();
       function.erase();
     }
   }
@@ -74,13 +60,8 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
   func::FuncOp makeFunction(mx::KernelOp kernel, StringRef name, ArrayRef<mx::Size> wanted, bool counts) {
     OpBuilder b(&getContext());
     b.setInsertionPointToEnd(getOperation().getBody());
-    SmallVector<Type> types;
-    auto addBuffers = [&](Type type) {
-      for (const mx::Buffer &buffer : mx::buffersOf(type))
-        types.push_back(MemRefType::get(buffer.shape, buffer.element));
-    };
-    llvm::for_each(kernel.getOperandTypes(), addBuffers);
-    llvm::for_each(kernel.getResultTypes(), addBuffers);
+    SmallVector<Type> types = mx::memrefsOf(kernel.getOperandTypes());
+    llvm::append_range(types, mx::memrefsOf(kernel.getResultTypes()));
     types.append(wanted.size() + (counts ? 0 : 2), b.getIndexType());
     SmallVector<Type> results;
     if (counts)
@@ -104,7 +85,7 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
         frame.begin = tail[wanted.size()];
         frame.end = tail[wanted.size() + 1];
         function->setAttr("vernier.sizes", b.getArrayAttr(llvm::map_to_vector(wanted, [&](const mx::Size &size) -> Attribute {
-          return encodeSize(b, size);
+          return mx::encodeSize(size, b);
         })));
       }
       TileEmitter emitter(b, kernel, plan, function);

@@ -379,3 +379,18 @@ unsigned Planner::stageOf(Value value) {
 }
 
 PlanResult vernier::mx::planKernel(const KernelOps &kernel, const Sizes &sizes) { return Planner(kernel, sizes).run(); }
+
+LogicalResult vernier::mx::forEachKernel(func::FuncOp function, const Sizes &sizes,
+                                         llvm::function_ref<LogicalResult(KernelOp, const KernelPlan &)> visit) {
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    auto kernel = llvm::dyn_cast<KernelOp>(op);
+    if (!kernel)
+      return op.emitError() << "expected kernels only; run mx-fuse-kernels first";
+    PlanResult result = planKernel(KernelOps::of(kernel), sizes);
+    if (!result.plan)
+      return kernel.emitError() << "no plan for this kernel: " << result.reason;
+    if (failed(visit(kernel, *result.plan)))
+      return failure();
+  }
+  return success();
+}

@@ -68,6 +68,10 @@ struct PlanResult {
 
 PlanResult planKernel(const KernelOps &kernel, const Sizes &sizes);
 
+/// Plans the kernels of a fused function, in order. Anything else in it, or a kernel without a plan, is an error.
+mlir::LogicalResult forEachKernel(mlir::func::FuncOp function, const Sizes &sizes,
+                                  llvm::function_ref<mlir::LogicalResult(KernelOp, const KernelPlan &)> visit);
+
 /// Whether every result element depends on the operands' elements at the same place alone.
 bool isElementwise(mlir::Operation *op);
 

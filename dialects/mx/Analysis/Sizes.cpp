@@ -13,6 +13,19 @@ std::string Size::str() const {
   return text;
 }
 
+DenseI64ArrayAttr vernier::mx::encodeSize(const Size &size, Builder &b) {
+  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant};
+  llvm::append_range(words, size.roundUps);
+  return b.getDenseI64ArrayAttr(words);
+}
+
+Size vernier::mx::decodeSize(DenseI64ArrayAttr attribute) {
+  ArrayRef<int64_t> words = attribute;
+  Size size{int(words[0]), unsigned(words[1]), words[2], {}};
+  size.roundUps.assign(words.begin() + 3, words.end());
+  return size;
+}
+
 Sizes::Sizes(func::FuncOp function) {
   function.walk<WalkOrder::PreOrder>([&](Operation *op) { visit(op); });
 }

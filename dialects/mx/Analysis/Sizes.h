@@ -27,6 +27,10 @@ struct Size {
   std::string str() const;
 };
 
+/// As an attribute: [argument, dim, constant, round-ups...].
+mlir::DenseI64ArrayAttr encodeSize(const Size &size, mlir::Builder &b);
+Size decodeSize(mlir::DenseI64ArrayAttr words);
+
 /// The sizes of every value in a function, and the equalities between arguments that its operations demand.
 class Sizes {
 public:

@@ -39,3 +39,11 @@ SmallVector<Buffer> vernier::mx::buffersOf(Type type) {
     buffers.push_back({Buffer::TensorScale, Float32Type::get(type.getContext()), {}, {}});
   return buffers;
 }
+
+SmallVector<Type> vernier::mx::memrefsOf(TypeRange types) {
+  SmallVector<Type> memrefs;
+  for (Type type : types)
+    for (const Buffer &buffer : buffersOf(type))
+      memrefs.push_back(MemRefType::get(buffer.shape, buffer.element));
+  return memrefs;
+}

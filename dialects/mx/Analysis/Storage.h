@@ -24,6 +24,9 @@ struct Buffer {
 /// The buffers of a value, in the order in which kernels take them.
 llvm::SmallVector<Buffer> buffersOf(mlir::Type type);
 
+/// The same as memrefs: the types of a kernel's function arguments.
+llvm::SmallVector<mlir::Type> memrefsOf(mlir::TypeRange types);
+
 } // namespace vernier::mx
 
 #endif
