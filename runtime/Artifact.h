@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 2;
+inline constexpr int kAbiVersion = 3;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {
@@ -55,12 +55,21 @@ struct CheckSpec {
   int argument = -1;
 };
 
+/// Tiles of a matrix in memory, as the hardware fetches them: 128 bytes a row, in the 128-byte swizzle. The buffer's last
+/// dimension counts along a row, the others together count rows.
+struct TensorMapSpec {
+  int buffer = 0;  ///< of the artifact.
+  int rows = 0;    ///< of a tile.
+  std::string element; ///< "f8", "bf16" or "f16".
+};
+
 /// How a kernel is launched on a GPU, and what the assembler says of it.
 struct LaunchSpec {
   int threads = 0;             ///< of a block; 0: not a kernel for a GPU.
   int64_t sharedBytes = 0;     ///< of a block.
   int waves = 1;               ///< blocks for each one that runs at a time; each block walks over its share of the tasks.
   std::vector<SizeExpr> tasks; ///< their product is the number of tasks; blocks beyond it would have none.
+  std::vector<TensorMapSpec> maps; ///< operands after buffers and sizes.
   int registers = 0;           ///< of a thread; 0 where the driver assembles.
   int64_t spillBytes = 0;
   std::vector<std::string> warnings;

@@ -141,6 +141,14 @@ private:
     for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
       spec.sizes.push_back({{decodeTerm(size)}});
     describeTasks(function, spec.launch);
+    for (const hopper::TensorMap &map : hopper::tensorMapsOf(function)) {
+      std::string element = "f8";
+      if (!llvm::isa<Float8E4M3FNType>(map.tile.getElement())) {
+        element.clear();
+        llvm::raw_string_ostream(element) << map.tile.getElement();
+      }
+      spec.launch.maps.push_back({spec.buffers[map.argument], int(map.tile.getRows()), element});
+    }
     for (Operation &op : kernel.getBody().front().without_terminator()) {
       std::string name = op.getName().getStringRef().str();
       if (auto reencoding = llvm::dyn_cast<mx::ReencodingInterface>(op);
@@ -164,7 +172,7 @@ private:
     auto layout = function->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
     if (!layout)
       return;
-    launch.threads = int(layout.threads());
+    launch.threads = int(hopper::threadsOf(function));
     if (auto waves = function->getAttrOfType<IntegerAttr>(hopper::kWaves))
       launch.waves = int(waves.getInt());
     launch.sharedBytes = function->getAttrOfType<IntegerAttr>(hopper::kShared).getInt();
@@ -184,7 +192,7 @@ private:
     mx::PlanResult result = mx::planKernel(mx::KernelOps::of(kernel), sizes);
     const mx::KernelPlan &plan = *result.plan;
     if (plan.kind == mx::KernelKind::Product)
-      return "matrix product";
+      return productSchedule(function);
     auto layout = function->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
     std::string threads;
     if (layout)
@@ -202,6 +210,18 @@ private:
       passes = std::max(passes, stage + 1);
     if (passes > 1)
       text += ", " + std::to_string(passes) + " passes over a row";
+    return text;
+  }
+
+  static std::string productSchedule(func::FuncOp function) {
+    std::string text = "matrix product";
+    function.walk([&](hopper::RolesOp roles) {
+      auto tile = [](hopper::CopyOp copy) { return llvm::cast<hopper::StagedType>(copy.getTile()); };
+      SmallVector<hopper::CopyOp> copies;
+      roles.getProducer().walk([&](hopper::CopyOp copy) { copies.push_back(copy); });
+      text += " of tiles of " + std::to_string(tile(copies[0]).getRows()) + " x " + std::to_string(tile(copies[1]).getRows()) +
+              " x " + std::to_string(tile(copies[0]).getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
+    });
     return text;
   }
 

@@ -6,7 +6,7 @@ using namespace vernier::runtime;
 using namespace vernier::runtime::cuda;
 
 namespace {
-constexpr size_t kMostBuffers = 64, kMostSizes = 64;
+constexpr size_t kMostBuffers = 64, kMostSizes = 64, kMostMaps = 8;
 
 struct LoadedKernel {
   Function function = nullptr;
@@ -74,9 +74,9 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   if (Code error = api.moduleLoadDataEx(&loaded->module, code.c_str(), 0, nullptr, nullptr))
     return fail("cannot load its code", error);
   for (const KernelSpec &kernel : artifact_->kernels) {
-    if (kernel.buffers.size() > kMostBuffers || kernel.sizes.size() > kMostSizes)
-      return Error{artifact_->name + ": kernel " + kernel.name + " takes more than " + number(kMostBuffers) + " buffers or " +
-                   number(kMostSizes) + " sizes"};
+    if (kernel.buffers.size() > kMostBuffers || kernel.sizes.size() > kMostSizes || kernel.launch.maps.size() > kMostMaps)
+      return Error{artifact_->name + ": kernel " + kernel.name + " takes more than " + number(kMostBuffers) + " buffers, " +
+                   number(kMostSizes) + " sizes or " + number(kMostMaps) + " tensor maps"};
     LoadedKernel entry;
     if (Code error = api.moduleGetFunction(&entry.function, loaded->module, kernel.name.c_str()))
       return fail("cannot find kernel " + kernel.name, error);
@@ -106,6 +106,24 @@ struct Range {
   const char *begin = nullptr, *end = nullptr;
 };
 } // namespace
+
+static Status encode(const Driver &api, const TensorMapSpec &spec, const BufferSpec &buffer, void *data,
+                     const ValueRef *arguments, TensorMap &map) {
+  uint64_t sizes[2] = {uint64_t(evaluate(buffer.shape.back(), arguments)), 1};
+  for (size_t i = 0; i + 1 < buffer.shape.size(); ++i)
+    sizes[1] *= uint64_t(evaluate(buffer.shape[i], arguments));
+  bool bytes = spec.element == "f8";
+  uint64_t stride = sizes[0] * (bytes ? 1 : 2);
+  uint32_t box[2] = {bytes ? 128U : 64U, uint32_t(spec.rows)}, elementStrides[2] = {1, 1};
+  for (uint64_t &size : sizes) // nothing is fetched where there is nothing, but a map needs sizes
+    size = std::max<uint64_t>(1, size);
+  int element = bytes ? kMapBytes : spec.element == "bf16" ? kMapBFloat16 : kMapFloat16;
+  if (Code code = api.tensorMapEncodeTiled(&map, element, 2, data, sizes, &stride, box, elementStrides, 0, kMapSwizzle128,
+                                           kMapPromote256, 0))
+    return Error{"cannot describe a matrix of " + number(int64_t(sizes[1])) + " x " + number(int64_t(sizes[0])) +
+                 " to the hardware: " + api.describe(code)};
+  return {};
+}
 
 Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, int device, Stream stream) const {
   Result<const Loaded *> found = loadedOn(device);
@@ -165,7 +183,8 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
     int64_t sizes[kMostSizes];
-    void *parameters[kMostBuffers + kMostSizes];
+    void *parameters[kMostBuffers + kMostSizes + kMostMaps];
+    TensorMap maps[kMostMaps];
     size_t next = 0;
     for (int buffer : kernel.buffers)
       parameters[next++] = static_cast<void *>(&data[buffer]);
@@ -177,6 +196,13 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     for (size_t i = 0; i < kernel.sizes.size(); ++i)
       if (sizes[i] >= int64_t(1) << 31 && status)
         status = Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
+    if (!status)
+      break;
+    for (size_t i = 0; i < kernel.launch.maps.size() && status; ++i) {
+      const TensorMapSpec &map = kernel.launch.maps[i];
+      status = encode(api, map, artifact.buffers[size_t(map.buffer)], data[map.buffer], arguments, maps[i]);
+      parameters[next++] = &maps[i];
+    }
     if (!status)
       break;
     for (const SizeExpr &factor : kernel.launch.tasks)

@@ -40,6 +40,7 @@ static Result<const Driver *> open() {
   find(table.memFreeAsync, "cuMemFreeAsync");
   find(table.memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
   find(table.streamSynchronize, "cuStreamSynchronize");
+  find(table.tensorMapEncodeTiled, "cuTensorMapEncodeTiled");
   if (!missing.empty())
     return Error{"the CUDA driver is too old: it has no " + missing};
   if (Code code = table.init(0))

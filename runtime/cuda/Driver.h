@@ -22,10 +22,15 @@ using Context = ContextImpl *;
 using Module = ModuleImpl *;
 using Function = FunctionImpl *;
 using Stream = StreamImpl *;
+struct alignas(64) TensorMap {
+  uint64_t opaque[16];
+};
 
 // Attributes of devices and functions, by the driver's numbers.
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
 inline constexpr int kFunctionSharedBytes = 8;
+// Of tensor maps.
+inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
 
 struct Driver {
   Code (*init)(unsigned);
@@ -51,6 +56,9 @@ struct Driver {
   Code (*memFreeAsync)(Pointer, Stream);
   Code (*memcpyDtoDAsync)(Pointer, Pointer, size_t, Stream);
   Code (*streamSynchronize)(Stream);
+  Code (*tensorMapEncodeTiled)(TensorMap *, int element, uint32_t rank, void *address, const uint64_t *sizes,
+                               const uint64_t *strides, const uint32_t *box, const uint32_t *elementStrides, int interleave,
+                               int swizzle, int promotion, int outside);
 
   /// "CUDA_ERROR_INVALID_VALUE: invalid argument".
   std::string describe(Code code) const;

@@ -18,7 +18,7 @@ Value vernier::simt::intrinsic(OpBuilder &b, Location loc, StringRef name, Type 
 
 Distribution::Distribution(func::FuncOp source, LLVM::LLVMFuncOp target, LLVM::GlobalOp shared)
     : b(OpBuilder::atBlockEnd(&target.getBody().front())), loc(source.getLoc()), lanes(b, loc), source(source), target(target),
-      shared(shared), layout(source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout)), V(layout.getVector()),
+      shared(shared), layout(source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout)), V(layout.lanes()),
       items(layout.items()) {}
 
 LogicalResult Distribution::run() {
@@ -75,6 +75,24 @@ LogicalResult Distribution::visit(Operation &op) {
     return this->recode(recode);
   if (auto keep = llvm::dyn_cast<hopper::KeepOp>(op))
     return this->keep(keep);
+  if (auto roles = llvm::dyn_cast<hopper::RolesOp>(op))
+    return runRoles(roles);
+  if (auto acquire = llvm::dyn_cast<hopper::AcquireOp>(op))
+    return this->acquire(acquire);
+  if (auto copy = llvm::dyn_cast<hopper::CopyOp>(op))
+    return this->copy(copy);
+  if (auto await = llvm::dyn_cast<hopper::AwaitOp>(op))
+    return this->await(await);
+  if (auto staged = llvm::dyn_cast<hopper::StagedOp>(op))
+    return this->staged(staged);
+  if (auto release = llvm::dyn_cast<hopper::ReleaseOp>(op))
+    return this->release(release);
+  if (auto multiply = llvm::dyn_cast<hopper::MultiplyOp>(op))
+    return this->multiply(multiply);
+  if (auto collapse = llvm::dyn_cast<memref::CollapseShapeOp>(op)) {
+    scalars[collapse.getResult()] = number(collapse.getSrc());
+    return success();
+  }
   if (auto expand = llvm::dyn_cast<hopper::ExpandOp>(op)) {
     tiles[expand.getResult()] = expanded(expand.getInput(), tileType(expand.getResult()));
     return success();
@@ -96,7 +114,7 @@ LogicalResult Distribution::visit(Operation &op) {
     Value first = arith::AddIOp::create(b, loc, number(columns.getFirst()), toIndex(gridColumn(layout.getCols())));
     SmallVector<Value> numbers;
     for (int64_t lane = 0; lane < V; ++lane)
-      numbers.push_back(arith::AddIOp::create(b, loc, first, index(lane)));
+      numbers.push_back(arith::AddIOp::create(b, loc, first, index(layout.colOffset(lane, layout.getCols()))));
     tiles[columns.getResult()] = {fromNumbers(numbers, b.getIndexType())};
     return success();
   }
@@ -220,7 +238,7 @@ Parts Distribution::expandedParts(Parts from, VectorType fromType, VectorType to
     if (given != cols) {
       SmallVector<int64_t> mask;
       for (int64_t j = 0; j < cols; ++j)
-        mask.push_back(layout.localColOf(j * (V / cols), fromCols));
+        mask.push_back(layout.localColOf(layout.laneOf(j, toCols), fromCols));
       row = vector::ShuffleOp::create(b, loc, row, row, mask);
     }
     result.push_back(row);

@@ -58,6 +58,23 @@ private:
   mlir::Value combine(hopper::ReduceKind kind, mlir::Value a, mlir::Value c);
   void combineAcrossWarps(hopper::ReduceOp op, llvm::SmallVector<mlir::Value> &numbers, llvm::ArrayRef<int64_t> masks);
 
+  // --- Products.cpp ---
+  struct RingState {
+    mlir::Value slot, parity; ///< variables in memory, i32.
+  };
+  mlir::LogicalResult runRoles(hopper::RolesOp op);
+  mlir::LogicalResult acquire(hopper::AcquireOp op);
+  mlir::LogicalResult copy(hopper::CopyOp op);
+  mlir::LogicalResult await(hopper::AwaitOp op);
+  mlir::LogicalResult staged(hopper::StagedOp op);
+  mlir::LogicalResult release(hopper::ReleaseOp op);
+  mlir::LogicalResult multiply(hopper::MultiplyOp op);
+  RingState makeRingState();
+  /// Waits for the side's next slot, and moves the side on.
+  mlir::Value nextSlot(const RingState &state, bool full, bool flipped);
+  mlir::Value barrierOf(mlir::Value slot, bool full);
+  mlir::Value stagedPointer(mlir::Value slot, int64_t offset);
+
   // --- Codes.cpp ---
   mlir::LogicalResult encode(hopper::EncodeOp op);
   mlir::LogicalResult decode(hopper::DecodeOp op);
@@ -87,7 +104,9 @@ private:
   mlir::LLVM::LLVMFuncOp target;
   mlir::LLVM::GlobalOp shared;
   hopper::LayoutAttr layout;
-  int64_t V, items;
+  int64_t V, items; ///< columns and rows of a tile that a thread holds.
+  hopper::RolesOp roles;
+  RingState ring; ///< of the side that a thread is on.
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;

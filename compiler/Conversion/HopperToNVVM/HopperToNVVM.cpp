@@ -28,7 +28,7 @@ struct ConvertHopperToNVVM : vernier::impl::ConvertHopperToNVVMBase<ConvertHoppe
     // Sized by the launch.
     auto bytes = LLVM::LLVMArrayType::get(b.getI8Type(), 0);
     auto shared = LLVM::GlobalOp::create(b, getOperation().getLoc(), bytes, /*isConstant=*/false, LLVM::Linkage::External,
-                                         "vernier_shared", Attribute(), /*alignment=*/128, /*addrSpace=*/3);
+                                         "vernier_shared", Attribute(), /*alignment=*/1024, /*addrSpace=*/3);
     for (func::FuncOp source : kernels) {
       b.setInsertionPoint(source);
       LLVM::LLVMFuncOp target = makeEntry(b, source);
@@ -42,14 +42,15 @@ struct ConvertHopperToNVVM : vernier::impl::ConvertHopperToNVVMBase<ConvertHoppe
     SmallVector<Type> types;
     for (Type type : source.getArgumentTypes())
       types.push_back(llvm::isa<MemRefType>(type) ? Type(LLVM::LLVMPointerType::get(&getContext(), 1)) : b.getI64Type());
+    SmallVector<hopper::TensorMap> maps = hopper::tensorMapsOf(source);
+    types.append(maps.size(), LLVM::LLVMPointerType::get(&getContext()));
     auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(&getContext()), types);
     std::string name = source.getName().str();
     source.setName(name + ".tiles");
     auto target = LLVM::LLVMFuncOp::create(b, source.getLoc(), name, type);
     target.addEntryBlock(b);
-    auto layout = source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout);
     target->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(), b.getUnitAttr());
-    target->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(layout.threads())}));
+    target->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(), b.getDenseI32ArrayAttr({int32_t(hopper::threadsOf(source))}));
     // Always there: without it, ptxas spills a little to fit one more block.
     auto blocks = source->getAttrOfType<IntegerAttr>(hopper::kBlocks);
     target->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(blocks ? int32_t(blocks.getInt()) : 1));
@@ -61,6 +62,13 @@ struct ConvertHopperToNVVM : vernier::impl::ConvertHopperToNVVMBase<ConvertHoppe
       target.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(16));
       if (source.getArgAttr(i, hopper::kReadOnly))
         target.setArgAttr(i, LLVM::LLVMDialect::getReadonlyAttrName(), b.getUnitAttr());
+    }
+    constexpr int64_t mapBytes = 128, mapAlignment = 64;
+    for (size_t i = source.getNumArguments(); i < types.size(); ++i) {
+      target.setArgAttr(i, LLVM::LLVMDialect::getByValAttrName(),
+                        TypeAttr::get(LLVM::LLVMArrayType::get(b.getI8Type(), mapBytes)));
+      target.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(), b.getI64IntegerAttr(mapAlignment));
+      target.setArgAttr(i, NVVM::NVVMDialect::getGridConstantAttrName(), b.getUnitAttr());
     }
     return target;
   }

@@ -21,16 +21,24 @@ static Value andBelow(OpBuilder &b, Location loc, Value condition, Value at, Val
 }
 
 Value Distribution::itemRow(int64_t item) {
-  int64_t group = layout.getRowGroup();
-  Value first = group == 1 ? threadRow : arith::ShLIOp::create(b, loc, threadRow, i32(llvm::Log2_64(group))).getResult();
-  return add(b, loc, first, i32(item / group * layout.getThreadRows() * group + item % group));
+  CodeWords words(b, loc);
+  int64_t group = layout.getRowGroup(), adjacent = layout.adjacentRows();
+  Value first = group == 1 ? threadRow : words.shl(threadRow, i32(llvm::Log2_64(group)));
+  if (adjacent < layout.getThreadRows()) { // all items of the adjacent threads come before those of the next ones
+    Value low = words.bitAnd(threadRow, i32(adjacent - 1)), high = words.bitAnd(threadRow, i32(-adjacent));
+    first = words.add(words.mul(high, i32(layout.items())), words.shl(low, i32(llvm::Log2_64(group))));
+  }
+  return words.add(first, i32(layout.rowOf(item)));
 }
 
 Value Distribution::gridColumn(int64_t gridCols) {
   int64_t width = layout.blockCols(gridCols);
-  if (width <= V)
-    return arith::MulIOp::create(b, loc, threadCol, i32(V / width));
-  return arith::ShRUIOp::create(b, loc, threadCol, i32(llvm::Log2_64(width / V)));
+  int64_t vector = layout.getVector();
+  if (width <= vector)
+    return arith::MulIOp::create(b, loc, threadCol, i32(vector / width));
+  if (width >= layout.getThreadCols() * vector)
+    return i32(0);
+  return arith::ShRUIOp::create(b, loc, threadCol, i32(llvm::Log2_64(width / vector)));
 }
 
 Value Distribution::ownsGrid(VectorType grid) {
@@ -89,7 +97,7 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   Type moved = movedType(b, element);
   int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
   // At most 16 bytes at a time.
-  piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
+  piece = std::min<int64_t>({piece, layout.neighbours(tile.getDimSize(1)), 128 / element.getIntOrFloatBitWidth()});
   Value column = op.getCols() ? add(b, loc, number(op.getCols()), toIndex(gridColumn(tile.getDimSize(1)))) : Value();
   Parts result;
   for (auto [i, partType] : llvm::enumerate(partTypes(tile))) {
@@ -101,7 +109,7 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
     auto whole = VectorType::get({lanesHere / perMoved}, moved);
     Value collected;
     for (int64_t at = 0; at < lanesHere; at += piece) {
-      Value here = column ? add(b, loc, column, index(at)) : Value();
+      Value here = column ? add(b, loc, column, index(layout.colOffset(at, tile.getDimSize(1)))) : Value();
       Value condition = andBelow(b, loc, present, here, number(op.getLimit()));
       auto read = [&]() -> Value {
         unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
@@ -150,7 +158,7 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
   int64_t perMoved = element.getIntOrFloatBitWidth() < 8 ? 2 : 1;
   Type moved = movedType(b, element);
   int64_t piece = op.getCols() ? std::min<int64_t>(std::max<int64_t>(op.getAlignment(), perMoved), lanesHere) : 1;
-  piece = std::min<int64_t>(piece, 128 / element.getIntOrFloatBitWidth());
+  piece = std::min<int64_t>({piece, layout.neighbours(tile.getDimSize(1)), 128 / element.getIntOrFloatBitWidth()});
   Value column = op.getCols() ? add(b, loc, number(op.getCols()), toIndex(gridColumn(tile.getDimSize(1)))) : Value();
   Value owns = ownsGrid(tile);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
@@ -161,7 +169,7 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
     auto whole = VectorType::get({lanesHere / perMoved}, moved);
     Value bytesOrNumbers = part.getType() == whole ? part : vector::BitCastOp::create(b, loc, whole, part).getResult();
     for (int64_t at = 0; at < lanesHere; at += piece) {
-      Value here = column ? add(b, loc, column, index(at)) : Value();
+      Value here = column ? add(b, loc, column, index(layout.colOffset(at, tile.getDimSize(1)))) : Value();
       Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
       OpBuilder::InsertionGuard guard(b);
       if (condition) {
@@ -190,7 +198,7 @@ LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
     Value row = toIndex(arith::DivUIOp::create(b, loc, itemRow(layout.itemOf(i, gridRows)), i32(height)));
     Value rowCondition = andBelow(b, loc, owns, row, number(op.getRows()));
     for (int64_t j = 0, n = layout.localCols(tile.getDimSize(1)); j < n; ++j) {
-      Value col = toIndex(add(b, loc, gridColumn(tile.getDimSize(1)), i32(j)));
+      Value col = toIndex(add(b, loc, gridColumn(tile.getDimSize(1)), i32(layout.colOffset(j, tile.getDimSize(1)))));
       Value condition = andBelow(b, loc, rowCondition, col, number(op.getCols()));
       OpBuilder::InsertionGuard guard(b);
       if (condition) {

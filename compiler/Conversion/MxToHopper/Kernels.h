@@ -3,6 +3,7 @@
 #define VERNIER_COMPILER_CONVERSION_MXTOHOPPER_KERNELS_H
 
 #include "compiler/Conversion/MxToHopper/TileEmitter.h"
+#include "compiler/Heuristics/ProductShape.h"
 
 namespace vernier::tiled {
 
@@ -18,6 +19,12 @@ using TaskCount = llvm::SmallVector<llvm::SmallVector<TaskTerm>>;
 /// Emits what one thread block does: `task` is its first task, `step` the number of blocks.
 TaskCount emitRowKernel(TileEmitter &emitter, mlir::Value task, mlir::Value step);
 TaskCount emitColumnKernel(TileEmitter &emitter, mlir::Value task, mlir::Value step);
+
+TaskCount emitProductKernel(TileEmitter &emitter, const heuristics::ProductShape &shape, mlir::Value task, mlir::Value step);
+
+/// Why a product cannot run on this target; empty: it can.
+std::string whyNoProduct(mx::KernelOp kernel);
+heuristics::ProductShape productShape(mx::KernelOp kernel);
 
 } // namespace vernier::tiled
 

@@ -26,7 +26,8 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
       mx::Sizes sizes(function);
       auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) -> LogicalResult {
         if (plan.kind == mx::KernelKind::Product)
-          return kernel.emitError() << "matrix products have no sm_90a lowering yet; compile this function for target \"host\"";
+          if (std::string reason = whyNoProduct(kernel); !reason.empty())
+            return kernel.emitError() << reason << "; compile this function for target \"host\"";
         lower(kernel, plan, sizes);
         return success();
       });
@@ -53,14 +54,24 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     func::FuncOp function = makeFunction(kernel);
     Location loc = kernel.getLoc();
     OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
-    heuristics::TileChoice choice = heuristics::chooseTiles(kernel, plan);
+    bool product = plan.kind == mx::KernelKind::Product;
+    heuristics::ProductShape shape;
+    heuristics::TileChoice choice;
+    if (product) {
+      shape = productShape(kernel);
+      choice.layout = hopper::accumulatorLayout(&getContext(), shape.warpgroups, shape.cols);
+      function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape.stages));
+    } else {
+      choice = heuristics::chooseTiles(kernel, plan);
+    }
     function->setAttr(hopper::kLayout, choice.layout);
     function->setAttr(hopper::kWaves, b.getI64IntegerAttr(choice.waves));
     function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
     TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
-    TaskCount tasks =
-        plan.kind == mx::KernelKind::Columns ? emitColumnKernel(emitter, block, blocks) : emitRowKernel(emitter, block, blocks);
+    TaskCount tasks = product                                    ? emitProductKernel(emitter, shape, block, blocks)
+                      : plan.kind == mx::KernelKind::Columns ? emitColumnKernel(emitter, block, blocks)
+                                                             : emitRowKernel(emitter, block, blocks);
     func::ReturnOp::create(b, loc);
     SmallVector<Attribute> wanted;
     for (const mx::Size &size : emitter.wantedSizes())

@@ -1,5 +1,5 @@
 // Kernels of tiles of whole rows.
-#include "compiler/Conversion/MxToHopper/Kernels.h"
+#include "compiler/Conversion/MxToHopper/GroupedTiles.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
@@ -22,13 +22,10 @@ public:
   }
 
   TaskCount emit(Value task, Value step) {
-    Value tiles = countTiles(), tasks = tiles, across;
-    TaskCount count(1);
-    count[0].push_back({e.plan.rows, e.R, bool(e.plan.groupOffsets)});
-    if (e.plan.groupOffsets) {
-      count[0].push_back({e.sizeOf(e.plan.groupOffsets, 0)});
-      count[0].push_back({mx::Size::fixed(-1)});
-    }
+    if (e.plan.groupOffsets)
+      grouped.emplace(e, e.plan.groupOffsets, e.plan.rows, e.R);
+    Value tiles = grouped ? grouped->count() : e.divide(e.addTo(e.size(e.plan.rows), e.R - 1), e.R), tasks = tiles, across;
+    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{e.plan.rows, e.R}}};
     if (splitsColumns) {
       count.push_back({{e.columnsOf(walks.front().second.front().output, walks.front().first), e.C}});
       across = e.countChunks(walks.front().second.front().output, walks.front().first);
@@ -50,60 +47,26 @@ public:
 private:
   Value is(Value a, int64_t value) { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, a, e.index(value)); }
 
-  /// With groups, tiles start anew with each: those of group g begin at tile floor(offsets[g] / R) + g, which leaves room for
-  /// every group's tiles without a prefix sum. Some stay empty.
-  Value countTiles() {
-    Value rows = e.size(e.plan.rows);
-    if (!e.plan.groupOffsets)
-      return e.divide(e.addTo(rows, e.R - 1), e.R);
-    return e.add(e.divide(rows, e.R), e.addTo(e.size(e.plan.groupOffsets, 0), -1));
-  }
-
   void emitTask(Value number, const Chunk *chunk) {
     Value rows = e.size(e.plan.rows);
-    if (!e.plan.groupOffsets) {
+    if (!grouped) {
       Value first = arith::MulIOp::create(b, loc, number, e.index(e.R));
       Value left = arith::SubIOp::create(b, loc, rows, first);
       emitTile({first, arith::MinUIOp::create(b, loc, left, e.index(e.R)), number}, chunk);
       return;
     }
-    Value offsets = e.inputBuffer(e.plan.groupOffsets);
-    Value groups = e.addTo(e.size(e.plan.groupOffsets, 0), -1);
-    Tile tile = findGroupedTile(number, rows, offsets, groups);
+    Tile tile = grouped->find(number).tile;
     e.when(is(number, 0), [&] {
-      Value first = e.loadOffset(offsets, e.index(0), rows), last = e.loadOffset(offsets, groups, rows);
-      forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearOutsideGroups(segment, at, first, last); });
+      auto [first, last] = grouped->bounds();
+      forSegments(chunk, [&, first = first, last = last](const mx::Segment &segment, const Chunk &at) {
+        e.clearOutsideGroups(segment, at, first, last);
+      });
     });
     Value empty = is(tile.rows, 0);
     e.when(empty, [&] {
       forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearEmptyBlocks(segment, at, number); });
     });
     e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, chunk); });
-  }
-
-  /// The tile's group is the last one whose tiles start at or before it. Starts ascend, so halving finds it.
-  Tile findGroupedTile(Value number, Value rows, Value offsets, Value groups) {
-    auto startOf = [&](Value group) { return e.add(e.divide(e.loadOffset(offsets, group, rows), e.R), group); };
-    auto search = scf::WhileOp::create(b, loc, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{e.index(0), groups});
-    Block *before = b.createBlock(&search.getBefore(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
-    Value span = arith::SubIOp::create(b, loc, before->getArgument(1), before->getArgument(0));
-    scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)),
-                             before->getArguments());
-    Block *after = b.createBlock(&search.getAfter(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
-    Value low = after->getArgument(0), high = after->getArgument(1);
-    Value middle = e.divide(e.add(low, high), 2);
-    Value reached = arith::CmpIOp::create(b, loc, CmpIPredicate::ule, startOf(middle), number);
-    scf::YieldOp::create(b, loc,
-                         ValueRange{arith::SelectOp::create(b, loc, reached, middle, low),
-                                    arith::SelectOp::create(b, loc, reached, high, middle)});
-    b.setInsertionPointAfter(search);
-    Value group = search.getResult(0);
-    Value first = e.loadOffset(offsets, group, rows), last = e.loadOffset(offsets, e.addTo(group, 1), rows);
-    Value local = arith::MulIOp::create(b, loc, arith::SubIOp::create(b, loc, number, startOf(group)), e.index(e.R));
-    Value firstRow = e.add(first, local);
-    Value left = arith::SubIOp::create(b, loc, last, firstRow);
-    Value count = arith::MaxSIOp::create(b, loc, arith::MinSIOp::create(b, loc, left, e.index(e.R)), e.index(0));
-    return {firstRow, count, number};
   }
 
   void forSegments(const Chunk *chunk, llvm::function_ref<void(const mx::Segment &, const Chunk &)> body) {
@@ -168,6 +131,7 @@ private:
   OpBuilder &b;
   Location loc;
   Walks walks;
+  std::optional<GroupedTiles> grouped;
   bool splitsColumns = false;
 };
 } // namespace

@@ -268,6 +268,15 @@ Value TileEmitter::stride(Value value, unsigned part) {
   return part == 0 ? columns : divide(addTo(columns, dim.divisor - 1), dim.divisor);
 }
 
+Value TileEmitter::flattened(Value argument, unsigned part) {
+  Value buffer = inputBuffer(argument, part);
+  auto type = llvm::cast<MemRefType>(buffer.getType());
+  if (type.getRank() != 3)
+    return buffer;
+  SmallVector<ReassociationIndices> dims{{0, 1}, {2}};
+  return memref::CollapseShapeOp::create(b, loc, buffer, dims);
+}
+
 int64_t TileEmitter::alignment(Value value, int64_t offset, int64_t perNumber) {
   int64_t columns = mx::shapeOf(value.getType()).back();
   if (ShapedType::isDynamic(columns))

@@ -103,6 +103,12 @@ public:
   mlir::Value loadOffset(mlir::Value offsets, mlir::Value at, mlir::Value rows);
   mlir::Value inputBuffer(mlir::Value argument, unsigned part = 0) const { return inputs.find(argument)->second[part]; }
   mlir::Value outputBuffer(mlir::Value output, unsigned part = 0) const { return outputs.find(output)->second[part]; }
+  /// A buffer of rank 3 with both leading dimensions as one.
+  mlir::Value flattened(mlir::Value argument, unsigned part);
+  /// Columns of a buffer where they are no constant.
+  mlir::Value stride(mlir::Value value, unsigned part);
+  /// A row number, repeated for a grid's rows.
+  mlir::Value rowNumber(mlir::Value index, int64_t gridRows);
   void setRowReduction(mlir::Operation *op, mlir::Value value) { rowReductions[op] = value; }
   llvm::ArrayRef<mx::Size> wantedSizes() const { return wanted; }
   mlir::OpBuilder &builder() { return b; }
@@ -118,8 +124,6 @@ private:
   TileValue emitMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
   TileValue loadMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
   mlir::Value unpermuted(mx::UnpermuteOp op, const Rows &rows, const Chunk &chunk, int64_t offset);
-  /// A row number, repeated for a grid's rows.
-  mlir::Value rowNumber(mlir::Value index, int64_t gridRows);
   Rows gather(mlir::Value entries, mlir::Value input, mlir::Value valid);
   Rows gatheredRows(mx::PermuteOp permute, const Rows &rows);
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
@@ -140,8 +144,6 @@ private:
   // TileStores.cpp
   void storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk);
   void storeTurnedScales(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk, mlir::Value scales);
-  /// Columns of a buffer where they are no constant.
-  mlir::Value stride(mlir::Value value, unsigned part);
   int64_t alignment(mlir::Value value, int64_t offset, int64_t perNumber = 1);
 
   using Key = std::tuple<void *, void *, std::pair<void *, void *>, int64_t, int>;

@@ -16,6 +16,9 @@
 #define GET_ATTRDEF_CLASSES
 #include "dialects/hopper/IR/HopperAttrs.h.inc"
 
+#define GET_TYPEDEF_CLASSES
+#include "dialects/hopper/IR/HopperTypes.h.inc"
+
 #define GET_OP_CLASSES
 #include "dialects/hopper/IR/HopperOps.h.inc"
 
@@ -24,10 +27,25 @@ namespace vernier::hopper {
 inline constexpr llvm::StringLiteral kLayout = "hopper.layout"; ///< the layout of its tiles.
 inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks"; ///< thread blocks that are to fit a multiprocessor.
 inline constexpr llvm::StringLiteral kWaves = "hopper.waves";   ///< blocks for each one that runs at a time.
+inline constexpr llvm::StringLiteral kStages = "hopper.stages"; ///< slots of the ring between producer and consumers.
 inline constexpr llvm::StringLiteral kShared = "hopper.shared"; ///< bytes of shared memory.
 inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";  ///< number of tasks: a product of sums of {size, divisor, down}.
 inline constexpr llvm::StringLiteral kSizes = "vernier.sizes"; ///< what each index operand after the buffers is.
 inline constexpr llvm::StringLiteral kReadOnly = "hopper.read_only"; ///< on an operand: nothing writes through it.
+
+/// The layout of the result of `hopper.multiply`: 64 rows to each group of four warps.
+LayoutAttr accumulatorLayout(mlir::MLIRContext *context, int64_t warpgroups, int64_t cols);
+inline constexpr int64_t kWarpgroup = 128; ///< its threads.
+
+/// A tensor map that a kernel takes after its other operands: tiles of one of its memrefs, as a copy fetches them.
+struct TensorMap {
+  unsigned argument;
+  StagedType tile;
+  bool operator==(const TensorMap &other) const { return argument == other.argument && tile == other.tile; }
+};
+llvm::SmallVector<TensorMap> tensorMapsOf(mlir::Operation *function);
+/// Threads of a block: those of the layout, and a warpgroup that fetches where there are roles.
+int64_t threadsOf(mlir::Operation *function);
 } // namespace vernier::hopper
 
 #endif

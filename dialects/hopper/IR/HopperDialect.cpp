@@ -12,6 +12,7 @@ using namespace vernier::hopper;
 
 void HopperDialect::initialize() {
   registerAttributes();
+  registerTypes();
   addOperations<
 #define GET_OP_LIST
 #include "dialects/hopper/IR/HopperOps.cpp.inc"

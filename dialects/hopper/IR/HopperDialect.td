@@ -17,7 +17,8 @@ def Hopper_Dialect : Dialect {
     dialect alone.
   }];
   let useDefaultAttributePrinterParser = 1;
-  let extraClassDeclaration = "void registerAttributes();";
+  let useDefaultTypePrinterParser = 1;
+  let extraClassDeclaration = "void registerAttributes(); void registerTypes();";
 }
 
 class Hopper_Op<string mnemonic, list<Trait> traits = []> : Op<Hopper_Dialect, mnemonic, traits>;
@@ -26,27 +27,34 @@ def Hopper_LayoutAttr : AttrDef<Hopper_Dialect, "Layout"> {
   let mnemonic = "layout";
   let summary = "which thread of a block holds which elements of a tile";
   let description = [{
-    Thread t holds columns `(t mod threadCols) * vector` and the `vector - 1` after it. Of the rows it holds
-    `rows / threadRows`, in groups of `rowGroup` neighbours: group g begins at row
-    `(g * threadRows + t div threadCols) * rowGroup`.
+    Thread t stands in row `t div threadCols` and column `t mod threadCols` of a grid of threads. Across, it holds `vector`
+    neighbouring columns, again every `threadCols * vector` columns. Down, it holds `rows / threadRows` rows in groups of
+    `rowGroup` neighbours; `adjacent` rows of threads (all of them, where it is 0) hold their first groups side by side, then
+    their second groups, and so on, before the next `adjacent` rows of threads begin.
 
     Constraints:
     1. all parameters are powers of two;
-    2. `threadCols * vector` is the number of columns;
-    3. `threadRows * rowGroup` divides the rows.
+    2. `threadCols * vector` divides the columns;
+    3. `threadRows * rowGroup` divides the rows, and `adjacent` divides `threadRows`.
 
-    Example: `#hopper.layout<8 x 1024, threads = 2 x 128, vector = 8, rowGroup = 1>`.
+    Examples: `#hopper.layout<8 x 1024, threads = 2 x 128, vector = 8, rowGroup = 1>`, and the accumulators of one warpgroup's
+    matrix product, `#hopper.layout<64 x 128, threads = 32 x 4, vector = 2, rowGroup = 1, adjacent = 8>`.
   }];
   let parameters = (ins "int64_t":$rows, "int64_t":$cols, "int64_t":$threadRows, "int64_t":$threadCols, "int64_t":$vector,
-                    "int64_t":$rowGroup);
+                    "int64_t":$rowGroup, OptionalParameter<"int64_t">:$adjacent);
   let assemblyFormat = [{
-    `<` $rows `x` $cols `,` `threads` `=` $threadRows `x` $threadCols `,` `vector` `=` $vector `,` `rowGroup` `=` $rowGroup `>`
+    `<` $rows `x` $cols `,` `threads` `=` $threadRows `x` $threadCols `,` `vector` `=` $vector `,` `rowGroup` `=` $rowGroup
+    (`,` `adjacent` `=` $adjacent^)? `>`
   }];
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     int64_t threads() const { return getThreadRows() * getThreadCols(); }
-    /// Rows that one thread holds.
+    /// Rows that one thread holds, and columns.
     int64_t items() const { return getRows() / getThreadRows(); }
+    int64_t lanes() const { return getCols() / getThreadCols(); }
+    int64_t adjacentRows() const { return getAdjacent() ? getAdjacent() : getThreadRows(); }
+    /// Row of an item of the threads in row 0 of the grid.
+    int64_t rowOf(int64_t item) const;
 
     // Of a grid with `gridRows` x `gridCols` numbers over the tile:
     int64_t blockRows(int64_t gridRows) const { return getRows() / gridRows; }
@@ -57,8 +65,12 @@ def Hopper_LayoutAttr : AttrDef<Hopper_Dialect, "Layout"> {
     /// Which of them an item, or one of its lanes, belongs to.
     int64_t localRowOf(int64_t item, int64_t gridRows) const;
     int64_t localColOf(int64_t lane, int64_t gridCols) const;
-    /// The first item of a local row.
+    /// The first item of a local row, and the first lane of a local column.
     int64_t itemOf(int64_t localRow, int64_t gridRows) const;
+    int64_t laneOf(int64_t localCol, int64_t gridCols) const;
+    /// Where a local column lies in the grid, from the first one of the thread; neighbours of the first come in one piece.
+    int64_t colOffset(int64_t localCol, int64_t gridCols) const;
+    int64_t neighbours(int64_t gridCols) const;
     /// Neighbouring threads that hold the same number, down and across.
     int64_t sharingRows(int64_t gridRows) const;
     int64_t sharingCols(int64_t gridCols) const;

@@ -20,51 +20,85 @@ void HopperDialect::registerAttributes() {
 }
 
 LogicalResult LayoutAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols,
-                                 int64_t threadRows, int64_t threadCols, int64_t vector, int64_t rowGroup) {
-  for (int64_t value : {rows, cols, threadRows, threadCols, vector, rowGroup})
+                                 int64_t threadRows, int64_t threadCols, int64_t vector, int64_t rowGroup, int64_t adjacent) {
+  for (int64_t value : {rows, cols, threadRows, threadCols, vector, rowGroup, adjacent ? adjacent : 1})
     if (value < 1 || !llvm::isPowerOf2_64(value))
       return emitError() << "expected powers of two, but got " << value;
-  if (threadCols * vector != cols)
-    return emitError() << "expected threads across times vector to be " << cols << " columns, but got " << threadCols << " * "
-                       << vector;
+  if (cols % (threadCols * vector))
+    return emitError() << "expected threads across times vector to divide " << cols << " columns, but got " << threadCols
+                       << " * " << vector;
   if (rows % (threadRows * rowGroup))
     return emitError() << "expected threads down times rowGroup to divide " << rows << " rows, but got " << threadRows << " * "
                        << rowGroup;
+  if (adjacent > threadRows)
+    return emitError() << "expected at most " << threadRows << " adjacent rows of threads, but got " << adjacent;
   return success();
 }
 
+// Down, the rows of a tile are counted by the row in a group, then the thread within its `adjacent` ones, then the group,
+// then the thread's number above that. Across, by the column in a vector, the thread, and the vector's number.
+
+int64_t LayoutAttr::rowOf(int64_t item) const {
+  int64_t group = getRowGroup();
+  return item / group * adjacentRows() * group + item % group;
+}
+
 int64_t LayoutAttr::localRows(int64_t gridRows) const {
-  int64_t height = blockRows(gridRows), group = getRowGroup(), stripe = getThreadRows() * group;
+  int64_t height = blockRows(gridRows), group = getRowGroup(), stripe = adjacentRows() * group;
   if (height <= group)
     return items() / height;
-  return height <= stripe ? items() / group : gridRows;
+  return height <= stripe ? items() / group : std::max<int64_t>(1, items() / group / (height / stripe));
 }
 
 int64_t LayoutAttr::localCols(int64_t gridCols) const {
-  int64_t width = blockCols(gridCols);
-  return width >= getVector() ? 1 : getVector() / width;
+  int64_t width = blockCols(gridCols), vector = getVector(), stripe = getThreadCols() * vector;
+  if (width <= vector)
+    return lanes() / width;
+  return width <= stripe ? lanes() / vector : getCols() / width;
 }
 
-int64_t LayoutAttr::localRowOf(int64_t item, int64_t gridRows) const {
-  int64_t height = blockRows(gridRows), group = getRowGroup(), stripe = getThreadRows() * group;
-  if (height <= group)
-    return item / height;
-  return height <= stripe ? item / group : item / group / (height / stripe);
-}
+int64_t LayoutAttr::localRowOf(int64_t item, int64_t gridRows) const { return item / (items() / localRows(gridRows)); }
 
-int64_t LayoutAttr::localColOf(int64_t lane, int64_t gridCols) const {
-  int64_t width = blockCols(gridCols);
-  return width >= getVector() ? 0 : lane / width;
-}
+int64_t LayoutAttr::localColOf(int64_t lane, int64_t gridCols) const { return lane / (lanes() / localCols(gridCols)); }
 
 int64_t LayoutAttr::itemOf(int64_t localRow, int64_t gridRows) const { return localRow * (items() / localRows(gridRows)); }
 
+int64_t LayoutAttr::laneOf(int64_t localCol, int64_t gridCols) const { return localCol * (lanes() / localCols(gridCols)); }
+
+int64_t LayoutAttr::neighbours(int64_t gridCols) const { return std::max<int64_t>(1, getVector() / blockCols(gridCols)); }
+
+int64_t LayoutAttr::colOffset(int64_t localCol, int64_t gridCols) const {
+  int64_t lane = laneOf(localCol, gridCols), vector = getVector();
+  return (lane / vector * getThreadCols() * vector + lane % vector) / blockCols(gridCols);
+}
+
 int64_t LayoutAttr::sharingRows(int64_t gridRows) const {
-  int64_t height = blockRows(gridRows);
-  return height <= getRowGroup() ? 1 : std::min(height / getRowGroup(), getThreadRows());
+  int64_t height = blockRows(gridRows), group = getRowGroup(), whole = items() * adjacentRows();
+  if (height <= group)
+    return 1;
+  return height <= whole ? std::min(height / group, adjacentRows()) : adjacentRows() * (height / whole);
 }
 
 int64_t LayoutAttr::sharingCols(int64_t gridCols) const {
   int64_t width = blockCols(gridCols);
-  return width <= getVector() ? 1 : width / getVector();
+  return width <= getVector() ? 1 : std::min(width / getVector(), getThreadCols());
+}
+
+LayoutAttr vernier::hopper::accumulatorLayout(MLIRContext *context, int64_t warpgroups, int64_t cols) {
+  return LayoutAttr::get(context, 64 * warpgroups, cols, 32 * warpgroups, 4, 2, 1, 8);
+}
+
+int64_t vernier::hopper::threadsOf(Operation *function) {
+  bool roles = function->walk([](RolesOp) { return WalkResult::interrupt(); }).wasInterrupted();
+  return function->getAttrOfType<LayoutAttr>(kLayout).threads() + (roles ? kWarpgroup : 0);
+}
+
+SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
+  SmallVector<TensorMap> maps;
+  function->walk([&](CopyOp copy) {
+    TensorMap map{llvm::cast<BlockArgument>(copy.getMemref()).getArgNumber(), llvm::cast<StagedType>(copy.getTile())};
+    if (!llvm::is_contained(maps, map))
+      maps.push_back(map);
+  });
+  return maps;
 }

@@ -2,12 +2,24 @@
 #include "dialects/hopper/IR/Hopper.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace vernier::hopper;
 
+#define GET_TYPEDEF_CLASSES
+#include "dialects/hopper/IR/HopperTypes.cpp.inc"
+
 #define GET_OP_CLASSES
 #include "dialects/hopper/IR/HopperOps.cpp.inc"
+
+void HopperDialect::registerTypes() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/hopper/IR/HopperTypes.cpp.inc"
+      >();
+}
 
 static VectorType tileOf(Value value) { return llvm::cast<VectorType>(value.getType()); }
 
@@ -40,6 +52,30 @@ LogicalResult StoreTransposedOp::verify() {
   auto memref = llvm::cast<MemRefType>(getMemref().getType());
   if (memref.getRank() != 2)
     return emitOpError() << "expected a memref of rank 2, but got " << memref;
+  return success();
+}
+
+LogicalResult MultiplyOp::verify() {
+  StagedType a = getA().getType(), c = getB().getType();
+  if (a.getElement() != c.getElement() || a.getCols() != c.getCols())
+    return emitOpError() << "expected operands of one element and depth, but got " << a << " and " << c;
+  VectorType result = tileOf(getResult());
+  if (result.getDimSize(1) != c.getRows() || getRow() + result.getDimSize(0) > uint64_t(a.getRows()))
+    return emitOpError() << "expected " << a.getRows() << " x " << c.getRows() << " results at most, but got " << result;
+  int64_t step = 32 * 8 / a.getElement().getIntOrFloatBitWidth();
+  if (getDepth() == 0 || getDepth() % step || getFirst() % step || getFirst() + getDepth() > uint64_t(a.getCols()))
+    return emitOpError() << "expected multiples of " << step << " of " << a.getCols() << " columns, but got " << getDepth()
+                         << " from " << getFirst();
+  return success();
+}
+
+LogicalResult StagedType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols, Type element) {
+  if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type>(element))
+    return emitError() << "expected f8E4M3FN, bf16 or f16, but got " << element;
+  if (cols * element.getIntOrFloatBitWidth() != kRowBytes * 8)
+    return emitError() << "expected rows of " << kRowBytes << " bytes, but got " << cols << " of " << element;
+  if (rows < 8 || rows > 256 || rows % 8)
+    return emitError() << "expected a multiple of 8 rows, at most 256, but got " << rows;
   return success();
 }
 

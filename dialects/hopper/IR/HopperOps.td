@@ -2,6 +2,7 @@
 #define VERNIER_HOPPER_OPS
 
 include "dialects/hopper/IR/HopperDialect.td"
+include "dialects/hopper/IR/HopperProductOps.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 

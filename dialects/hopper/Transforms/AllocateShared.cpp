@@ -2,6 +2,7 @@
 #include "dialects/hopper/Transforms/Passes.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <set>
 
@@ -84,6 +85,11 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
           users.push_back({op, layout.localRows(to.getDimSize(0)) * layout.localCols(to.getDimSize(1)) * layout.threads() * 4});
       }
     });
+    int64_t ring = 0;
+    getOperation().walk([&](RolesOp roles) {
+      roles.setShared(0);
+      ring = llvm::alignTo(roles.sharedBytes(), 128);
+    });
     int64_t bytes = 0, largest = 0;
     for (auto [op, mine] : users) {
       bytes += mine;
@@ -94,7 +100,7 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
     bool overlaid = bytes > plenty;
     int64_t next = 0;
     for (auto [op, mine] : users) {
-      op->setAttr("shared", b.getI64IntegerAttr(overlaid ? 0 : next));
+      op->setAttr("shared", b.getI64IntegerAttr(ring + (overlaid ? 0 : next)));
       next += mine;
       Block *block = op->getBlock();
       bool alone = overlaid || llvm::none_of(users, [&, op = op](auto &other) {
@@ -105,7 +111,7 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
     }
     if (overlaid)
       bytes = largest;
-    getOperation()->setAttr(kShared, b.getI64IntegerAttr(bytes));
+    getOperation()->setAttr(kShared, b.getI64IntegerAttr(ring + bytes));
   }
 };
 } // namespace

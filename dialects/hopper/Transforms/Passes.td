@@ -3,6 +3,38 @@
 
 include "mlir/Pass/PassBase.td"
 
+def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
+  let summary = "one warp fetches, the others compute";
+  let description = [{
+    A function with `hopper.fetch` becomes `hopper.roles`. The producer gets the loops and branches around the fetches and the
+    index arithmetic that they need, nothing else; the consumer gets all but the fetches. The fetches of one block share a slot
+    of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
+    that a loop carries, since the producer runs ahead.
+
+    Before:
+    ```mlir
+    %r = scf.for %k = ... iter_args(%acc = %zero) {
+      %a = hopper.fetch %m[%row, %k] ...
+      %p = hopper.multiply %a depth 128, %b ...
+    }
+    ```
+    after:
+    ```mlir
+    hopper.roles stages 4 bytes 32768 producer {
+      scf.for %k = ... { %s = hopper.acquire; hopper.copy %m[%row, %k] to %s at 0 ... }
+    } consumer {
+      %r = scf.for %k = ... iter_args(%acc = %zero) {
+        %s = hopper.await
+        %a = hopper.staged %s at 0
+        %p = hopper.multiply %a depth 128, %b ...
+        hopper.release %s
+      }
+    }
+    ```
+  }];
+  let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::scf::SCFDialect"];
+}
+
 def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
   let summary = "gives operations that meet in shared memory their bytes";
   let description = [{
@@ -10,7 +42,7 @@ def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
     operation writes, waits for all threads and reads; another operation's wait in between keeps the next writes off the last
     reads. Where there is none, in the innermost loop around it, the operation is marked `alone`. A tile that is stored transposed
     also gets its swizzle: the exclusive-or of one or two shifted column numbers that makes the fewest bank conflicts for the
-    writes and reads that the layout implies, found by counting them.
+    writes and reads that the layout implies, found by counting them. The ring of `hopper.roles` lies before all others.
 
     Before: `hopper.store_transposed %v to %m at %c, %r : vector<128x128xf8E4M3FN>, memref<128x?xi8>`;
     after: `... shared 0 swizzle [4, 1, 0, 0] ...`

@@ -1,0 +1,230 @@
+// Kernels of one matrix product: tiles of the result, each summed over K from staged tiles of the operands.
+#include "compiler/Conversion/MxToHopper/GroupedTiles.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::tiled;
+using arith::CmpIPredicate;
+
+namespace {
+/// One side of the product, by rows; K across.
+struct Operand {
+  Value value;
+  mx::FormatAttr format; ///< null: plain numbers.
+  Type element;
+
+  explicit Operand(Value value) : value(value) {
+    if (auto scaled = llvm::dyn_cast<mx::ScaledType>(value.getType())) {
+      format = scaled.getFormat();
+      element = format.getElement();
+    } else {
+      element = llvm::cast<RankedTensorType>(value.getType()).getElementType();
+    }
+  }
+};
+
+class ProductKernel {
+public:
+  ProductKernel(TileEmitter &e, const heuristics::ProductShape &shape)
+      : e(e), b(e.builder()), loc(e.location()), shape(shape), op(llvm::cast<mx::ProductInterface>(e.ops.ops.front())),
+        result(op->getResult(0)), left(op.getLeft()), right(op.getRight()),
+        depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
+    if (auto matmul = llvm::dyn_cast<mx::MatmulOp>(op.getOperation()))
+      accumulate = matmul.getAccumulate();
+  }
+
+  TaskCount emit(Value task, Value step) {
+    mx::Size rows = e.sizeOf(left.value, 0), cols = e.sizeOf(result, 1);
+    if (op.getGroupOffsets())
+      grouped.emplace(e, op.getGroupOffsets(), rows, shape.rows());
+    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}}, {{cols, shape.cols}}};
+    tilesDown = grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows());
+    tilesAcross = e.divide(e.addTo(e.size(cols), shape.cols - 1), shape.cols);
+    e.loop(task, arith::MulIOp::create(b, loc, tilesDown, tilesAcross), step, [&](Value number) {
+      auto [down, across] = placeOf(number);
+      firstCol = arith::MulIOp::create(b, loc, across, e.index(shape.cols));
+      if (!grouped) {
+        Value first = arith::MulIOp::create(b, loc, down, e.index(shape.rows()));
+        Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, e.size(rows), first), e.index(shape.rows()));
+        return emitTile({first, left, down}, {});
+      }
+      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, down, e.index(0)), [&] { clearOutsideGroups(); });
+      GroupedTiles::Found found = grouped->find(down);
+      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, found.tile.rows, e.index(0)),
+             [&] { emitTile(found.tile, found.group); });
+    });
+    return count;
+  }
+
+private:
+  /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
+  /// operands then stays in the L2 cache.
+  std::pair<Value, Value> placeOf(Value number) {
+    auto div = [&](Value a, Value c) -> Value { return arith::DivUIOp::create(b, loc, a, c); };
+    auto rem = [&](Value a, Value c) -> Value { return arith::RemUIOp::create(b, loc, a, c); };
+    Value perBand = arith::MulIOp::create(b, loc, tilesAcross, e.index(shape.band));
+    Value first = arith::MulIOp::create(b, loc, div(number, perBand), e.index(shape.band));
+    Value height = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, tilesDown, first), e.index(shape.band));
+    Value inBand = rem(number, perBand);
+    return {e.add(first, rem(inBand, height)), div(inBand, height)};
+  }
+
+  Rows rowsOf(const Tile &tile, int64_t slab) {
+    Tile part = tile;
+    // A slab beyond the rows that exist repeats the last one: nothing of it is stored.
+    part.firstRow = e.addTo(tile.firstRow, slab * shape.slabRows());
+    auto type = VectorType::get({e.R, 1}, b.getI32Type());
+    Value numbers = hopper::RowsOp::create(b, loc, type, part.firstRow);
+    Value end = e.rowNumber(e.add(tile.firstRow, tile.rows), e.R);
+    Value last = e.rowNumber(e.addTo(e.add(tile.firstRow, tile.rows), -1), e.R);
+    return {arith::MinUIOp::create(b, loc, numbers, last), arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end), {}};
+  }
+
+  /// Scales of the left operand's rows for a block of K, as FP32: one a row.
+  Value leftScale(const Rows &rows, Value k) {
+    Value index = e.divide(rows.index, left.format.getBlockRows());
+    Value bytes = hopper::LoadOp::create(b, loc, e.tile(e.R, 1, b.getI8Type()), e.inputBuffer(left.value, 1), index, Value(),
+                                         e.divide(k, left.format.getBlockCols()), Value(), e.stride(left.value, 1), 1);
+    return e.lanes.scaleValue(e.lanes.widen(bytes));
+  }
+
+  /// Scale of the right operand's block for a block of K: one for the whole tile.
+  Value rightScale(Value group, Value k) {
+    int64_t height = right.format.getBlockRows();
+    Value row = e.divide(firstCol, height);
+    if (group) {
+      Value perMatrix = e.divide(e.addTo(e.size(right.value, 1), height - 1), height);
+      row = e.add(arith::MulIOp::create(b, loc, group, perMatrix), row);
+    }
+    Value bytes = hopper::LoadOp::create(b, loc, e.tile(1, 1, b.getI8Type()), e.flattened(right.value, 1), e.rowNumber(row, 1),
+                                         Value(), e.divide(k, right.format.getBlockCols()), Value(), e.stride(right.value, 1), 1);
+    return e.lanes.scaleValue(e.lanes.widen(bytes));
+  }
+
+  void emitTile(const Tile &tile, Value group) {
+    SmallVector<Rows> rows;
+    SmallVector<Value> sums;
+    for (int64_t slab = 0; slab < shape.slabs; ++slab) {
+      rows.push_back(rowsOf(tile, slab));
+      sums.push_back(e.zeros(e.tile(e.R, e.C, b.getF32Type())));
+    }
+    Value rightRow = firstCol;
+    if (group)
+      rightRow = e.add(arith::MulIOp::create(b, loc, group, e.size(right.value, 1)), rightRow);
+    auto loop = scf::ForOp::create(b, loc, e.index(0), e.size(left.value, 1), e.index(depth), sums);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(loop.getBody());
+      Value k = loop.getInductionVar();
+      auto fetch = [&](const Operand &operand, Value row, int64_t height) -> Value {
+        auto type = hopper::StagedType::get(b.getContext(), height, depth, operand.element);
+        return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k);
+      };
+      Value a = fetch(left, tile.firstRow, shape.rows()), c = fetch(right, rightRow, shape.cols);
+      Value columnScale = right.format ? rightScale(group, k) : Value();
+      SmallVector<Value> next;
+      for (int64_t slab = 0; slab < shape.slabs; ++slab) {
+        Value sum = loop.getRegionIterArg(slab), into = left.format ? Value() : sum;
+        Value product = hopper::MultiplyOp::create(b, loc, sum.getType(), a, c, into, slab * shape.slabRows(), 0, depth);
+        if (left.format) {
+          Value scale = leftScale(rows[slab], k);
+          scale = arith::MulFOp::create(b, loc, scale, e.expandLike(columnScale, scale));
+          // Two scales near the ends of their range must not make a NaN of a sum that is 0.
+          scale = arith::MinimumFOp::create(b, loc, scale, e.lanes.f32(scale, 0x1p127));
+          product = math::FmaOp::create(b, loc, product, e.expand(scale, e.R, e.C), sum);
+        }
+        next.push_back(product);
+      }
+      scf::YieldOp::create(b, loc, next);
+    }
+    for (int64_t slab = 0; slab < shape.slabs; ++slab)
+      store(loop.getResult(slab), rows[slab]);
+  }
+
+  void store(Value sum, const Rows &rows) {
+    Value limit = columnLimit();
+    if (accumulate)
+      sum = arith::AddFOp::create(b, loc, sum,
+                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index, Value(),
+                                                         firstCol, limit, e.stride(accumulate, 0), alignment()));
+    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
+    Value stored = element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
+    hopper::StoreOp::create(b, loc, stored, e.outputBuffer(result), rows.index, rows.valid, firstCol, limit,
+                            e.stride(result, 0), alignment());
+  }
+
+  /// Rows that belong to no group are zeros.
+  void clearOutsideGroups() {
+    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
+    auto clear = [&](Value begin, Value end) {
+      e.loop(begin, end, e.index(e.R), [&](Value row) {
+        Rows rows = rowsOf({row, arith::SubIOp::create(b, loc, end, row), {}}, 0);
+        hopper::StoreOp::create(b, loc, e.zeros(e.tile(e.R, e.C, element)), e.outputBuffer(result), rows.index, rows.valid,
+                                firstCol, columnLimit(), e.stride(result, 0), alignment());
+      });
+    };
+    auto [first, last] = grouped->bounds();
+    clear(e.index(0), first);
+    clear(last, e.size(left.value, 0));
+  }
+
+  /// Null where every tile is whole.
+  Value columnLimit() {
+    int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
+    return !ShapedType::isDynamic(cols) && cols % shape.cols == 0 ? Value() : e.size(result, 1);
+  }
+  int64_t alignment() {
+    int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
+    return ShapedType::isDynamic(cols) ? 1 : int64_t(1) << llvm::countr_zero(uint64_t(cols | shape.cols));
+  }
+
+  TileEmitter &e;
+  OpBuilder &b;
+  Location loc;
+  heuristics::ProductShape shape;
+  mx::ProductInterface op;
+  Value result;
+  Operand left, right;
+  int64_t depth; ///< of K in a staged tile.
+  Value accumulate;
+  std::optional<GroupedTiles> grouped;
+  Value tilesDown, tilesAcross, firstCol;
+};
+} // namespace
+
+std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
+  auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
+  if (op.contractsRows())
+    return "weight gradients have no sm_90a lowering yet";
+  Operand left(op.getLeft()), right(op.getRight());
+  if (left.element != right.element)
+    return "operands of different elements have no sm_90a lowering yet";
+  if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type>(left.element))
+    return "operands must be E4M3 codes, bf16 or f16 on sm_90a";
+  if (left.format && (left.format.getBlockCols() != 128 || right.format.getBlockCols() != 128 ||
+                      right.format.getBlockRows() != 128))
+    return "scaled operands must have blocks of 1x128 (or 128x128) and 128x128 on sm_90a";
+  ArrayRef<int64_t> shape = mx::shapeOf(op.getLeft().getType());
+  int64_t bytes = shape[1] * left.element.getIntOrFloatBitWidth() / 8;
+  if (ShapedType::isDynamic(shape[1]) || bytes % 16)
+    return "K must be known and a multiple of " + std::to_string(128 / left.element.getIntOrFloatBitWidth()) + " on sm_90a";
+  return {};
+}
+
+heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
+  auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
+  Operand left(op.getLeft());
+  heuristics::ProductNeeds needs;
+  int64_t cols = mx::shapeOf(op->getResult(0).getType())[1];
+  needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
+  needs.elementBits = left.element.getIntOrFloatBitWidth();
+  needs.scaled = bool(left.format);
+  return heuristics::chooseProduct(needs);
+}
+
+TaskCount vernier::tiled::emitProductKernel(TileEmitter &e, const heuristics::ProductShape &shape, Value task, Value step) {
+  return ProductKernel(e, shape).emit(task, step);
+}

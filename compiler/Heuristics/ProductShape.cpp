@@ -1,0 +1,19 @@
+#include "compiler/Heuristics/ProductShape.h"
+
+#include "llvm/ADT/bit.h"
+
+#include <algorithm>
+
+using namespace vernier::heuristics;
+
+ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
+  ProductShape shape;
+  // 128 columns of FP32 sums are 64 registers a thread and slab, and 64 more while partial sums are scaled apart.
+  if (needs.cols)
+    shape.cols = std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), 8, 128);
+  shape.slabs = 2;
+  constexpr int64_t rowBytes = 128, sharedBytes = 227 * 1024, slack = 1024;
+  int64_t slot = (shape.rows() + shape.cols) * rowBytes;
+  shape.stages = std::clamp<int64_t>((sharedBytes - slack) / slot, 2, 8);
+  return shape;
+}

@@ -1,0 +1,32 @@
+// The shape of a matrix product's tiles, and how they are staged.
+#ifndef VERNIER_COMPILER_HEURISTICS_PRODUCTSHAPE_H
+#define VERNIER_COMPILER_HEURISTICS_PRODUCTSHAPE_H
+
+#include <cstdint>
+
+namespace vernier::heuristics {
+
+/// What the choice hangs on. Rows are a run-time number.
+struct ProductNeeds {
+  int64_t cols = 0;          ///< of the result; 0: a run-time number.
+  int64_t elementBits = 8;   ///< of the staged operands.
+  bool scaled = true;        ///< partial sums are scaled apart: they need registers of their own.
+};
+
+/// A tile has `slabs` * 64 * `warpgroups` rows: each slab is one accumulator of every consumer thread.
+struct ProductShape {
+  int64_t warpgroups = 2; ///< of consumers.
+  int64_t slabs = 1;
+  int64_t cols = 128;
+  int64_t stages = 4;
+  int64_t band = 16; ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
+
+  int64_t slabRows() const { return 64 * warpgroups; }
+  int64_t rows() const { return slabs * slabRows(); }
+};
+
+ProductShape chooseProduct(const ProductNeeds &needs);
+
+} // namespace vernier::heuristics
+
+#endif

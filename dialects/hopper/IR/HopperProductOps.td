@@ -1,0 +1,131 @@
+// Matrix products: operands that pass through shared memory, and the roles of warps around them.
+#ifndef VERNIER_HOPPER_PRODUCT_OPS
+#define VERNIER_HOPPER_PRODUCT_OPS
+
+include "dialects/hopper/IR/HopperDialect.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Hopper_StagedType : TypeDef<Hopper_Dialect, "Staged"> {
+  let mnemonic = "staged";
+  let summary = "a tile of an operand in shared memory";
+  let description = [{
+    Rows of 128 bytes each, in the order that the tensor core reads: sixteen-byte pieces of row r lie at the exclusive-or of
+    their number and r mod 8.
+
+    Example: `!hopper.staged<128 x 128 x f8E4M3FN>`.
+  }];
+  let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$element);
+  let assemblyFormat = "`<` $rows `x` $cols `x` $element `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    static constexpr int64_t kRowBytes = 128;
+    int64_t bytes() const { return getRows() * kRowBytes; }
+  }];
+}
+
+def Hopper_FetchOp : Hopper_Op<"fetch", [MemoryEffects<[MemRead]>]> {
+  let summary = "a tile of a matrix to shared memory";
+  let description = [{
+    `result[r, c] = memref[row + r, col + c]`, zero outside the matrix. Of a memref of rank 3, `row` counts over both leading
+    dimensions. A memref of bytes (i8) is read as the result's codes.
+
+    Example:
+    ```mlir
+    %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+    ```
+  }];
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col);
+  let results = (outs Hopper_StagedType:$result);
+  let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `->` type($result)";
+}
+
+def Hopper_MultiplyOp : Hopper_Op<"multiply", [MemoryEffects<[MemRead]>,
+    OptionalTypesMatchWith<"accumulate has the type of the result", "result", "accumulate", "$_self">]> {
+  let summary = "product of a part of one staged tile and of another";
+  let description = [{
+    `result[r, c] = accumulate[r, c] + sum over k of a[row + r, k] * b[c, k]` for k in [first, first + depth): on the tensor
+    cores, whose sums keep about 14 bits of E4M3 products until they are added to `accumulate` (0 where it is left out).
+
+    Constraints:
+    1. elements of a and b agree, and so do their columns;
+    2. the result has as many columns as b has rows; rows from `row` on lie in a.
+
+    Example:
+    ```mlir
+    %p = hopper.multiply %a row 64 depth 128, %b
+      : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<64x128xf32>
+    ```
+  }];
+  let arguments = (ins Hopper_StagedType:$a, Hopper_StagedType:$b, Optional<VectorOfRankAndType<[2], [F32]>>:$accumulate,
+                   DefaultValuedAttr<I64Attr, "0">:$row, DefaultValuedAttr<I64Attr, "0">:$first, I64Attr:$depth);
+  let results = (outs VectorOfRankAndType<[2], [F32]>:$result);
+  let assemblyFormat = [{
+    $a (`row` $row^)? (`first` $first^)? `depth` $depth `,` $b (`accumulate` $accumulate^)? attr-dict
+    `:` type($a) `,` type($b) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
+  let summary = "warps that fetch beside warps that compute";
+  let description = [{
+    One thread runs `producer`; the threads of the function's layout run `consumer`. Between them lies a ring of `stages`
+    slots of `bytes` of shared memory each, from offset `shared` on, with a pair of barriers for every slot: full and empty.
+    Both sides go through the slots in turn, and pass as many.
+
+    Example:
+    ```mlir
+    hopper.roles stages 4 bytes 32768 producer {
+      %s = hopper.acquire : index
+      hopper.copy %m[%r, %k] to %s at 0 : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
+    } consumer {
+      %s = hopper.await : index
+      ...
+      hopper.release %s
+    }
+    ```
+  }];
+  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, OptionalAttr<I64Attr>:$shared);
+  let regions = (region SizedRegion<1>:$producer, SizedRegion<1>:$consumer);
+  let assemblyFormat = "`stages` $stages `bytes` $bytes (`shared` $shared^)? attr-dict `producer` $producer `consumer` $consumer";
+  let extraClassDeclaration = [{
+    /// Of the ring and its barriers.
+    int64_t sharedBytes() { return getStages() * (getBytes() + 16); }
+  }];
+}
+
+def Hopper_AcquireOp : Hopper_Op<"acquire", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the producer's next slot, once it is empty";
+  let description = "The slot is full when as many bytes as a slot has were copied to it.";
+  let results = (outs Index:$slot);
+  let assemblyFormat = "attr-dict `:` type($slot)";
+}
+
+def Hopper_CopyOp : Hopper_Op<"copy", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "starts the copy of a tile to a slot";
+  let description = "As `hopper.fetch`, to byte `offset` of the slot.";
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$slot, I64Attr:$offset, TypeAttr:$tile);
+  let assemblyFormat = "$memref `[` $row `,` $col `]` `to` $slot `at` $offset attr-dict `:` type($memref) `,` $tile";
+}
+
+def Hopper_AwaitOp : Hopper_Op<"await", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the consumer's next slot, once it is full";
+  let results = (outs Index:$slot);
+  let assemblyFormat = "attr-dict `:` type($slot)";
+}
+
+def Hopper_StagedOp : Hopper_Op<"staged", [Pure]> {
+  let summary = "a tile of a slot";
+  let arguments = (ins Index:$slot, I64Attr:$offset);
+  let results = (outs Hopper_StagedType:$result);
+  let assemblyFormat = "$slot `at` $offset attr-dict `:` type($result)";
+}
+
+def Hopper_ReleaseOp : Hopper_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the consumer is done with a slot";
+  let arguments = (ins Index:$slot);
+  let assemblyFormat = "$slot attr-dict";
+}
+
+#endif
