@@ -68,6 +68,7 @@ struct LaunchSpec {
   int threads = 0;             ///< of a block; 0: not a kernel for a GPU.
   int64_t sharedBytes = 0;     ///< of a block.
   int waves = 1;               ///< blocks for each one that runs at a time; each block walks over its share of the tasks.
+  int cluster = 1;             ///< thread blocks that run together; a task is theirs.
   std::vector<SizeExpr> tasks; ///< their product is the number of tasks; blocks beyond it would have none.
   std::vector<TensorMapSpec> maps; ///< operands after buffers and sizes.
   int registers = 0;           ///< of a thread; 0 where the driver assembles.

@@ -173,6 +173,7 @@ private:
     if (!layout)
       return;
     launch.threads = int(hopper::threadsOf(function));
+    launch.cluster = int(hopper::clusterOf(function));
     if (auto waves = function->getAttrOfType<IntegerAttr>(hopper::kWaves))
       launch.waves = int(waves.getInt());
     launch.sharedBytes = function->getAttrOfType<IntegerAttr>(hopper::kShared).getInt();
@@ -221,6 +222,8 @@ private:
       roles.getProducer().walk([&](hopper::CopyOp copy) { copies.push_back(copy); });
       text += " of tiles of " + std::to_string(tile(copies[0]).getRows()) + " x " + std::to_string(tile(copies[1]).getRows()) +
               " x " + std::to_string(tile(copies[0]).getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
+      if (int64_t cluster = hopper::clusterOf(function); cluster > 1)
+        text += ", clusters of " + std::to_string(cluster);
     });
     return text;
   }

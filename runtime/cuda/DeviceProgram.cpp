@@ -192,7 +192,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       sizes[i] = evaluate(kernel.sizes[i], arguments);
       parameters[next++] = &sizes[i];
     }
-    int64_t tasks = 1;
+    int64_t tasks = 1, cluster = kernel.launch.cluster;
     for (size_t i = 0; i < kernel.sizes.size(); ++i)
       if (sizes[i] >= int64_t(1) << 31 && status)
         status = Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
@@ -208,7 +208,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     for (const SizeExpr &factor : kernel.launch.tasks)
       tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.
-    unsigned blocks = unsigned(std::clamp<int64_t>(tasks, 1, loaded.kernels[k].mostBlocks));
+    unsigned blocks = unsigned(std::clamp<int64_t>(tasks * cluster, cluster, loaded.kernels[k].mostBlocks / cluster * cluster));
     check(api.launchKernel(loaded.kernels[k].function, blocks, 1, 1, unsigned(kernel.launch.threads), 1, 1,
                            unsigned(kernel.launch.sharedBytes), stream, parameters, nullptr),
           "cannot launch");

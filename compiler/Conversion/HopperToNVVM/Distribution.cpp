@@ -81,6 +81,10 @@ LogicalResult Distribution::visit(Operation &op) {
     return this->acquire(acquire);
   if (auto copy = llvm::dyn_cast<hopper::CopyOp>(op))
     return this->copy(copy);
+  if (llvm::isa<hopper::CopyScalesOp>(op))
+    return success(); // with its slot's acquire
+  if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(op))
+    return readScales(read);
   if (auto await = llvm::dyn_cast<hopper::AwaitOp>(op))
     return this->await(await);
   if (auto staged = llvm::dyn_cast<hopper::StagedOp>(op))

@@ -52,6 +52,11 @@ private:
   /// Rows of codes as words of neighbouring rows: words[word][column].
   llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
 
+  // --- Exchange.cpp ---
+  int64_t swappingThreads(hopper::StoreOp op);
+  llvm::SmallVector<mlir::Value> swapChunks(llvm::SmallVector<mlir::Value> words, int64_t threads);
+  mlir::LogicalResult storeSwapped(hopper::StoreOp op, int64_t threads);
+
   // --- Reductions.cpp ---
   mlir::LogicalResult reduce(hopper::ReduceOp op);
   Parts magnitudes(hopper::ReduceOp op);
@@ -69,7 +74,11 @@ private:
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
   mlir::LogicalResult multiply(hopper::MultiplyOp op);
+  mlir::LogicalResult readScales(hopper::ReadScalesOp op);
+  llvm::SmallVector<mlir::Value> loadScales(hopper::CopyScalesOp op);
+  void storeScales(hopper::CopyScalesOp op, mlir::Value slot);
   RingState makeRingState();
+  void meetCluster();
   /// Waits for the side's next slot, and moves the side on.
   mlir::Value nextSlot(const RingState &state, bool full, bool flipped);
   mlir::Value barrierOf(mlir::Value slot, bool full);
@@ -106,11 +115,20 @@ private:
   hopper::LayoutAttr layout;
   int64_t V, items; ///< columns and rows of a tile that a thread holds.
   hopper::RolesOp roles;
+  int64_t cluster = 1; ///< its blocks.
+  bool hasScales = false, fetchesScales = false; ///< whether a warp fetches scales, and whether its code is emitted.
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value>> fetchedScales;
+  mlir::Value currentSlot; ///< that the consumer is in, i32.
+  mlir::Value lastSums;    ///< results of the last product.
+  mlir::Value warpgroup; ///< of a thread that computes, i32.
   RingState ring; ///< of the side that a thread is on.
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;
 };
+
+/// `condition` and, where there is a limit, `at` below it; null is true.
+mlir::Value andBelow(mlir::OpBuilder &b, mlir::Location loc, mlir::Value condition, mlir::Value at, mlir::Value limit);
 
 /// An intrinsic of LLVM, by its name.
 mlir::Value intrinsic(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef name, mlir::Type result,

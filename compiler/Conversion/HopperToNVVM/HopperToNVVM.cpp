@@ -54,6 +54,8 @@ struct ConvertHopperToNVVM : vernier::impl::ConvertHopperToNVVMBase<ConvertHoppe
     // Always there: without it, ptxas spills a little to fit one more block.
     auto blocks = source->getAttrOfType<IntegerAttr>(hopper::kBlocks);
     target->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(blocks ? int32_t(blocks.getInt()) : 1));
+    if (int64_t cluster = hopper::clusterOf(source); cluster > 1)
+      target->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(), b.getDenseI32ArrayAttr({int32_t(cluster)}));
     for (auto [i, type] : llvm::enumerate(source.getArgumentTypes())) {
       if (!llvm::isa<MemRefType>(type))
         continue;

@@ -12,8 +12,7 @@ using arith::CmpIPredicate;
 
 static Value add(OpBuilder &b, Location loc, Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
 
-/// `condition` and, where there is a limit, `at` below it; null is true.
-static Value andBelow(OpBuilder &b, Location loc, Value condition, Value at, Value limit) {
+Value vernier::simt::andBelow(OpBuilder &b, Location loc, Value condition, Value at, Value limit) {
   if (!limit)
     return condition;
   Value inside = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, limit);
@@ -151,6 +150,8 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
 }
 
 LogicalResult Distribution::store(hopper::StoreOp op) {
+  if (int64_t threads = swappingThreads(op); threads > 1)
+    return storeSwapped(op, threads);
   VectorType tile = tileType(op.getValue());
   Type element = tile.getElementType();
   Address address = addressOf(op.getMemref(), tile, op.getStride());

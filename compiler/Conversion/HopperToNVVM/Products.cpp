@@ -13,6 +13,9 @@ using arith::CmpIPredicate;
 
 // Of a slot, in the order of `hopper.roles`: all data, then a pair of barriers each.
 static constexpr int64_t kBarrierBytes = 8;
+/// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 64th after it.
+static constexpr int64_t kScaleThreads = 64;
+static constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
 
 Value Distribution::barrierOf(Value slot, bool full) {
   CodeWords words(b, loc);
@@ -51,21 +54,24 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     return op.emitError() << "expected shared memory; run hopper-allocate-shared first";
   roles = op;
   int64_t consumers = layout.threads(), warps = consumers / 32;
+  cluster = hopper::clusterOf(source);
   ring = makeRingState();
+  hasScales = op->walk([](hopper::CopyScalesOp) { return WalkResult::interrupt(); }).wasInterrupted();
   auto when = [&](Value condition, bool otherwise = false) { return scf::IfOp::create(b, loc, condition, otherwise); };
   Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(when(first).thenBlock());
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(1), Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), false), i32(warps), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(hasScales ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), false), i32(warps * cluster), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
-  barrier();
+  meetCluster();
   Value computes = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(consumers));
   scf::IfOp sides = when(computes, true);
+  meetCluster(); // a block that has ended can neither be written to nor be told
   OpBuilder::InsertionGuard guard(b);
   // One warpgroup needs few registers; the others share what it gives back.
   constexpr int64_t producerRegisters = 40, registerFile = 65536;
@@ -80,34 +86,77 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   };
   b.setInsertionPointToStart(sides.thenBlock());
   registers(consumerRegisters);
+  // From one lane to all: the assembler then knows that the number is the same in all of a warp.
+  Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
+  warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
   if (failed(block(op.getConsumer().front())))
     return failure();
   b.setInsertionPointToStart(sides.elseBlock());
   registers(producerRegisters);
-  b.setInsertionPointToStart(when(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers))).thenBlock());
-  return block(op.getProducer().front());
+  // Emitted once for the thread that fetches tiles and once for those that fetch scales: each leaves out the other's.
+  auto side = [&](Value condition, bool scales) {
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(when(condition).thenBlock());
+    fetchesScales = scales;
+    return block(op.getProducer().front());
+  };
+  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), false)))
+    return failure();
+  if (!hasScales)
+    return success();
+  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(threads - kScaleThreads)), true);
 }
 
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
+  if (fetchesScales) {
+    // Scales are read while the slot is still taken.
+    fetchedScales.clear();
+    auto copies = op->getBlock()->getOps<hopper::CopyScalesOp>();
+    for (hopper::CopyScalesOp copy : copies)
+      fetchedScales[copy] = loadScales(copy);
+    Value slot = nextSlot(ring, /*full=*/false, /*flipped=*/true);
+    for (hopper::CopyScalesOp copy : copies)
+      storeScales(copy, slot);
+    NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slot, true), Value());
+    scalars[op.getSlot()] = slot;
+    return success();
+  }
   Value slot = nextSlot(ring, /*full=*/false, /*flipped=*/true);
-  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getBytes())),
+  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTiles())),
                                           NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
   scalars[op.getSlot()] = slot;
   return success();
 }
 
 LogicalResult Distribution::await(hopper::AwaitOp op) {
-  scalars[op.getSlot()] = nextSlot(ring, /*full=*/true, /*flipped=*/false);
+  scalars[op.getSlot()] = currentSlot = nextSlot(ring, /*full=*/true, /*flipped=*/false);
   return success();
 }
 
 LogicalResult Distribution::release(hopper::ReleaseOp op) {
+  // One lane of every warp for each block of the cluster. Predicated rather than in a branch of its own: LLVM would sink the
+  // sums of a loop below the branch, where all partial sums are alive at once.
   Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
-  auto one = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::eq, lane, i32(0)), false);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(one.thenBlock());
-  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(number(op.getSlot()), false), Value());
+  Value arrives = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(cluster));
+  Value empty = barrierOf(number(op.getSlot()), false);
+  std::string instruction = "mbarrier.arrive.shared::cta.b64 _, [$0]";
+  if (cluster > 1) {
+    Value rank = arith::MinUIOp::create(b, loc, lane, i32(cluster - 1));
+    empty = NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), empty, rank);
+    instruction = "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [$0]";
+  }
+  LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{empty, arrives}, "@$1 " + instruction + ";", "r,b,~{memory}",
+                            /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
+                            LLVM::AsmDialectAttr(), ArrayAttr());
   return success();
+}
+
+/// All threads of all blocks of the cluster.
+void Distribution::meetCluster() {
+  if (cluster == 1)
+    return barrier();
+  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
+  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
 }
 
 Value Distribution::stagedPointer(Value slot, int64_t offset) {
@@ -115,18 +164,92 @@ Value Distribution::stagedPointer(Value slot, int64_t offset) {
   return sharedPointer(*roles.getShared() + offset, bytes);
 }
 
+SmallVector<Value> Distribution::loadScales(hopper::CopyScalesOp op) {
+  CodeWords words(b, loc);
+  int64_t count = llvm::cast<hopper::ScalesType>(op.getScales()).getCount(), height = op.getHeight();
+  Address address = addressOf(op.getMemref(), VectorType::get({count, 1}, b.getI8Type()), op.getStride());
+  Value lane = toIndex(words.bitAnd(thread, i32(kScaleThreads - 1))), last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
+  SmallVector<Value> loaded;
+  for (int64_t first = 0; first < count; first += kScaleThreads) {
+    Value offset = arith::AddIOp::create(b, loc, lane, index(first));
+    Value row = arith::AddIOp::create(b, loc, number(op.getRow()), offset);
+    row = arith::MinUIOp::create(b, loc, row, last);
+    if (height > 1)
+      row = arith::DivUIOp::create(b, loc, row, index(height));
+    Value byte = LLVM::LoadOp::create(b, loc, b.getI8Type(), pointer(address, row, number(op.getCol())), 1);
+    loaded.push_back(lanes.scaleValue(arith::ExtUIOp::create(b, loc, b.getI32Type(), byte)));
+  }
+  return loaded;
+}
+
+void Distribution::storeScales(hopper::CopyScalesOp op, Value slot) {
+  CodeWords words(b, loc);
+  int64_t count = llvm::cast<hopper::ScalesType>(op.getScales()).getCount();
+  Value lane = words.bitAnd(thread, i32(kScaleThreads - 1));
+  Value to = stagedPointer(slot, op.getOffset());
+  OpBuilder::InsertionGuard guard(b);
+  if (count < kScaleThreads)
+    b.setInsertionPointToStart(
+        scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(count)), false).thenBlock());
+  for (auto [i, scale] : llvm::enumerate(fetchedScales.lookup(op)))
+    LLVM::StoreOp::create(b, loc, scale,
+                          LLVM::GEPOp::create(b, loc, to.getType(), b.getF32Type(), to,
+                                              ValueRange{words.add(lane, i32(int64_t(i) * kScaleThreads))}));
+}
+
+LogicalResult Distribution::readScales(hopper::ReadScalesOp op) {
+  VectorType tile = tileType(op.getResult());
+  Value from = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), number(op.getScales()));
+  auto load = [&](Value at, int64_t count) -> Value {
+    Value pointer = LLVM::GEPOp::create(b, loc, from.getType(), b.getF32Type(), from, ValueRange{at});
+    return LLVM::LoadOp::create(b, loc, VectorType::get({count}, b.getF32Type()), pointer, unsigned(4 * count));
+  };
+  CodeWords words(b, loc);
+  int64_t first = op.getFirst(), rows = tile.getDimSize(0), cols = tile.getDimSize(1);
+  Parts result;
+  if (cols == 1) {
+    for (int64_t i = 0, n = layout.localRows(rows); i < n; ++i) {
+      Value row = words.shr(itemRow(layout.itemOf(i, rows)), i32(llvm::Log2_64(layout.blockRows(rows))));
+      result.push_back(load(words.add(row, i32(first)), 1));
+    }
+  } else {
+    int64_t local = layout.localCols(cols), together = layout.neighbours(cols);
+    SmallVector<Value> numbers;
+    for (int64_t j = 0; j < local; j += together) {
+      Value piece = load(words.add(gridColumn(cols), i32(first + layout.colOffset(j, cols))), together);
+      for (int64_t k = 0; k < together; ++k)
+        numbers.push_back(extract(piece, k));
+    }
+    result.push_back(fromNumbers(numbers, b.getF32Type()));
+  }
+  tiles[op.getResult()] = result;
+  return success();
+}
+
 LogicalResult Distribution::copy(hopper::CopyOp op) {
-  auto tile = llvm::cast<hopper::StagedType>(op.getTile());
+  if (fetchesScales)
+    return success();
+  hopper::StagedType tile = op.copied(source);
   hopper::TensorMap wanted{llvm::cast<BlockArgument>(op.getMemref()).getArgNumber(), tile};
   auto maps = hopper::tensorMapsOf(source);
   unsigned at = unsigned(llvm::find(maps, wanted) - maps.begin());
   Value map = target.getArgument(target.getNumArguments() - maps.size() + at);
   Value slot = number(op.getSlot());
   auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
-  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
-      b, loc, stagedPointer(slot, op.getOffset()), map, ValueRange{coordinate(op.getCol()), coordinate(op.getRow())},
-      barrierOf(slot, true), ValueRange{}, Value(), Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true,
-      NVVM::CTAGroupKindAttr(), Value());
+  Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
+  bool shares = op.getMulticast() && cluster > 1;
+  if (shares) {
+    CodeWords words(b, loc);
+    Value rank = NVVM::ClusterId::create(b, loc, b.getI32Type());
+    row = words.add(row, words.mul(rank, i32(tile.getRows())));
+    to = LLVM::GEPOp::create(b, loc, to.getType(), b.getI8Type(), to, ValueRange{words.mul(rank, i32(tile.bytes()))});
+    to = LLVM::AddrSpaceCastOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), to);
+    blocks = arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(int16_t((1 << cluster) - 1)));
+  }
+  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, to, map, ValueRange{coordinate(op.getCol()), row},
+                                                         barrierOf(slot, true), ValueRange{}, blocks, Value(),
+                                                         NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares,
+                                                         NVVM::CTAGroupKindAttr(), Value());
   return success();
 }
 
@@ -136,10 +259,29 @@ LogicalResult Distribution::staged(hopper::StagedOp op) {
   return success();
 }
 
-static NVVM::WGMMATypes wgmmaType(Type element) {
-  if (element.isBF16())
-    return NVVM::WGMMATypes::bf16;
-  return element.isF16() ? NVVM::WGMMATypes::f16 : NVVM::WGMMATypes::e4m3;
+/// One instruction: sums + a * b, or a * b where `adds` (i32) is 0. Written out, since the operation of the nvvm dialect takes
+/// `adds` as a constant only (see Distribution::multiply).
+static Value wgmma(OpBuilder &b, Location loc, Value sums, Value left, Value right, Value adds, int64_t cols, Type element) {
+  auto type = llvm::cast<LLVM::LLVMStructType>(sums.getType());
+  size_t count = type.getBody().size();
+  std::string name = element.isBF16() ? "bf16" : element.isF16() ? "f16" : "e4m3", list, constraints;
+  SmallVector<Value> operands;
+  for (size_t i = 0; i < count; ++i) {
+    list += (i ? ", $" : "$") + std::to_string(i);
+    constraints += "=f,";
+    operands.push_back(LLVM::ExtractValueOp::create(b, loc, sums, int64_t(i)));
+  }
+  for (size_t i = 0; i < count; ++i)
+    constraints += std::to_string(i) + ",";
+  auto at = [&](size_t i) { return "$" + std::to_string(2 * count + i); };
+  std::string depth = element.getIntOrFloatBitWidth() == 8 ? "k32" : "k16", transposes = depth == "k16" ? ", 0, 0" : "";
+  std::string text = "{\n.reg .pred adds;\nsetp.ne.b32 adds, " + at(2) + ", 0;\nwgmma.mma_async.sync.aligned.m64n" +
+                     std::to_string(cols) + depth + ".f32." + name + "." + name + " {" + list + "}, " + at(0) + ", " + at(1) +
+                     ", adds, 1, 1" + transposes + ";\n}";
+  operands.append({left, right, adds});
+  return LLVM::InlineAsmOp::create(b, loc, type, operands, text, constraints + "l,l,r", /*has_side_effects=*/true,
+                                   /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
+      .getResult(0);
 }
 
 LogicalResult Distribution::multiply(hopper::MultiplyOp op) {
@@ -150,43 +292,38 @@ LogicalResult Distribution::multiply(hopper::MultiplyOp op) {
   CodeWords words(b, loc);
   hopper::StagedType left = op.getA().getType();
   Type i64 = b.getI64Type(), f32 = b.getF32Type();
-  // Rows of 128 bytes, swizzled; eight of them are 1024 bytes.
-  constexpr uint64_t rowBytes = hopper::StagedType::kRowBytes;
-  constexpr uint64_t fixedBits = uint64_t(1) << 62 | (8 * rowBytes >> 4) << 32 | uint64_t(1) << 16;
-  auto descriptor = [&](Value address, Value row, int64_t bytes) -> Value {
-    Value at = words.add(address, i32(bytes));
-    if (row)
-      at = words.add(at, words.mul(row, i32(rowBytes)));
-    Value low = arith::ExtUIOp::create(b, loc, i64, words.shr(words.bitAnd(at, i32(0x3ffff)), i32(4)));
-    return arith::OrIOp::create(b, loc, low, arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(int64_t(fixedBits))));
+  // Descriptors: rows of 128 bytes, swizzled; eight of them are 1024 bytes. All in units of 16 bytes, the address in the low
+  // word, which is the same for all threads of a warp.
+  constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, unit = 16;
+  constexpr int64_t low = 1 << 16, high = 1 << 30 | 8 * rowBytes / unit;
+  auto descriptor = [&](Value base, int64_t bytes) -> Value {
+    Value words64 = words.pair(words.add(base, i32(bytes / unit)), i32(high), b.getI32Type());
+    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, i64), words64), 0);
   };
+  auto baseOf = [&](Value address) { return words.bitOr(words.shr(address, i32(llvm::Log2_64(unit))), i32(low)); };
   int64_t bits = left.getElement().getIntOrFloatBitWidth(), step = 32 * 8 / bits; // 32 bytes of K an instruction
-  Value warpgroup = words.shr(thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
-  Value firstRow = words.add(words.mul(warpgroup, i32(64)), i32(int64_t(op.getRow())));
+  Value rowUnits = words.add(words.mul(warpgroup, i32(64 * rowBytes / unit)), i32(int64_t(op.getRow()) * rowBytes / unit));
+  Value leftBase = words.add(baseOf(number(op.getA())), rowUnits), rightBase = baseOf(number(op.getB()));
 
   int64_t perItem = cols / 4;
   auto place = [](int64_t item, int64_t lane) { return lane / 2 * 4 + item * 2 + lane % 2; };
   auto sums = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(size_t(2 * perItem), f32));
-  Value sum = LLVM::UndefOp::create(b, loc, sums);
+  // Partial sums of two products never live together: the second starts in the registers of the first, whose contents it
+  // ignores. The assembler must not see that, or it takes others and moves the uses of the first behind: hence a zero that it
+  // cannot know.
+  bool again = lastSums && lastSums.getType() == sums && lastSums.getParentBlock() == b.getInsertionBlock();
+  Value sum = again ? lastSums : LLVM::UndefOp::create(b, loc, sums).getResult();
   if (op.getAccumulate())
     for (auto [item, part] : llvm::enumerate(parts(op.getAccumulate())))
       for (int64_t lane = 0; lane < perItem; ++lane)
         sum = LLVM::InsertValueOp::create(b, loc, sum, extract(part, lane), place(int64_t(item), lane));
-  auto shape = NVVM::MMAShapeAttr::get(b.getContext(), 64, int(cols), int(step));
-  auto element = NVVM::WGMMATypesAttr::get(b.getContext(), wgmmaType(left.getElement()));
-  auto keep = NVVM::WGMMAScaleInAttr::get(b.getContext(), NVVM::WGMMAScaleIn::one);
-  auto rowMajor = NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::row);
-  auto colMajor = NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::col);
   NVVM::WgmmaFenceAlignedOp::create(b, loc);
   for (int64_t k = 0; k < int64_t(op.getDepth()); k += step) {
     int64_t bytes = (int64_t(op.getFirst()) + k) * bits / 8;
-    bool adds = k > 0 || op.getAccumulate();
-    auto scaleOut = NVVM::WGMMAScaleOutAttr::get(b.getContext(), adds ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero);
-    sum = NVVM::WgmmaMmaAsyncOp::create(b, loc, sums, sum, descriptor(number(op.getA()), firstRow, bytes),
-                                        descriptor(number(op.getB()), Value(), bytes), shape, element, element,
-                                        NVVM::WGMMATypesAttr::get(b.getContext(), NVVM::WGMMATypes::f32), scaleOut, keep, keep,
-                                        rowMajor, colMajor, NVVM::MMAIntOverflowAttr());
+    Value adds = k > 0 || op.getAccumulate() ? i32(1) : again ? words.shr(currentSlot, i32(16)) : i32(0);
+    sum = wgmma(b, loc, sum, descriptor(leftBase, bytes), descriptor(rightBase, bytes), adds, cols, left.getElement());
   }
+  lastSums = sum;
   NVVM::WgmmaGroupSyncAlignedOp::create(b, loc);
   NVVM::WgmmaWaitGroupSyncOp::create(b, loc, uint64_t(0));
   Parts result;

@@ -61,6 +61,8 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
       shape = productShape(kernel);
       choice.layout = hopper::accumulatorLayout(&getContext(), shape.warpgroups, shape.cols);
       function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape.stages));
+      if (shape.cluster > 1)
+        function->setAttr(hopper::kCluster, b.getI64IntegerAttr(shape.cluster));
     } else {
       choice = heuristics::chooseTiles(kernel, plan);
     }

@@ -40,11 +40,21 @@ public:
     mx::Size rows = e.sizeOf(left.value, 0), cols = e.sizeOf(result, 1);
     if (op.getGroupOffsets())
       grouped.emplace(e, op.getGroupOffsets(), rows, shape.rows());
-    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}}, {{cols, shape.cols}}};
+    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}}, {{cols, shape.cols * shape.cluster}}};
     tilesDown = grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows());
-    tilesAcross = e.divide(e.addTo(e.size(cols), shape.cols - 1), shape.cols);
+    // A task is a cluster's: as many tiles side by side as it has blocks.
+    int64_t together = shape.cols * shape.cluster;
+    tilesAcross = e.divide(e.addTo(e.size(cols), together - 1), together);
+    Value rank;
+    if (shape.cluster > 1) {
+      rank = arith::RemUIOp::create(b, loc, task, e.index(shape.cluster));
+      task = e.divide(task, shape.cluster);
+      step = e.divide(step, shape.cluster);
+    }
     e.loop(task, arith::MulIOp::create(b, loc, tilesDown, tilesAcross), step, [&](Value number) {
       auto [down, across] = placeOf(number);
+      if (rank)
+        across = e.add(arith::MulIOp::create(b, loc, across, e.index(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, across, e.index(shape.cols));
       if (!grouped) {
         Value first = arith::MulIOp::create(b, loc, down, e.index(shape.rows()));
@@ -72,36 +82,34 @@ private:
     return {e.add(first, rem(inBand, height)), div(inBand, height)};
   }
 
+  /// Rows beyond the tile's are no rows of the result; nothing is read for them.
   Rows rowsOf(const Tile &tile, int64_t slab) {
-    Tile part = tile;
-    // A slab beyond the rows that exist repeats the last one: nothing of it is stored.
-    part.firstRow = e.addTo(tile.firstRow, slab * shape.slabRows());
     auto type = VectorType::get({e.R, 1}, b.getI32Type());
-    Value numbers = hopper::RowsOp::create(b, loc, type, part.firstRow);
+    Value numbers = hopper::RowsOp::create(b, loc, type, e.addTo(tile.firstRow, slab * shape.slabRows()));
     Value end = e.rowNumber(e.add(tile.firstRow, tile.rows), e.R);
-    Value last = e.rowNumber(e.addTo(e.add(tile.firstRow, tile.rows), -1), e.R);
-    return {arith::MinUIOp::create(b, loc, numbers, last), arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end), {}};
+    Value valid = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end);
+    return {numbers, valid, valid};
   }
 
-  /// Scales of the left operand's rows for a block of K, as FP32: one a row.
-  Value leftScale(const Rows &rows, Value k) {
-    Value index = e.divide(rows.index, left.format.getBlockRows());
-    Value bytes = hopper::LoadOp::create(b, loc, e.tile(e.R, 1, b.getI8Type()), e.inputBuffer(left.value, 1), index, Value(),
-                                         e.divide(k, left.format.getBlockCols()), Value(), e.stride(left.value, 1), 1);
-    return e.lanes.scaleValue(e.lanes.widen(bytes));
+  Value fetch(const Operand &operand, Value row, Value k, int64_t height, bool multicast) {
+    auto type = hopper::StagedType::get(b.getContext(), height, depth, operand.element);
+    return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k, multicast);
   }
 
-  /// Scale of the right operand's block for a block of K: one for the whole tile.
-  Value rightScale(Value group, Value k) {
-    int64_t height = right.format.getBlockRows();
-    Value row = e.divide(firstCol, height);
-    if (group) {
-      Value perMatrix = e.divide(e.addTo(e.size(right.value, 1), height - 1), height);
-      row = e.add(arith::MulIOp::create(b, loc, group, perMatrix), row);
+  /// Scales of `count` rows of an operand from `row` on, for the block of K at `k`. With `matrix`, of one of several matrices.
+  Value fetchScales(const Operand &operand, Value matrix, Value row, Value k, int64_t count) {
+    int64_t height = operand.format.getBlockRows();
+    unsigned rank = mx::shapeOf(operand.value.getType()).size();
+    Value limit = e.size(operand.value, rank - 2);
+    if (matrix) { // every matrix begins with a block of its own
+      Value rows = arith::MulIOp::create(b, loc, e.divide(e.addTo(limit, height - 1), height), e.index(height));
+      Value first = arith::MulIOp::create(b, loc, matrix, rows);
+      row = e.add(first, row);
+      limit = e.add(first, limit);
     }
-    Value bytes = hopper::LoadOp::create(b, loc, e.tile(1, 1, b.getI8Type()), e.flattened(right.value, 1), e.rowNumber(row, 1),
-                                         Value(), e.divide(k, right.format.getBlockCols()), Value(), e.stride(right.value, 1), 1);
-    return e.lanes.scaleValue(e.lanes.widen(bytes));
+    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count),
+                                         e.flattened(operand.value, 1), row, e.divide(k, operand.format.getBlockCols()), limit,
+                                         height, e.stride(operand.value, 1));
   }
 
   void emitTile(const Tile &tile, Value group) {
@@ -119,18 +127,20 @@ private:
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       Value k = loop.getInductionVar();
-      auto fetch = [&](const Operand &operand, Value row, int64_t height) -> Value {
-        auto type = hopper::StagedType::get(b.getContext(), height, depth, operand.element);
-        return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k);
-      };
-      Value a = fetch(left, tile.firstRow, shape.rows()), c = fetch(right, rightRow, shape.cols);
-      Value columnScale = right.format ? rightScale(group, k) : Value();
+      Value a = fetch(left, tile.firstRow, k, shape.rows(), shape.cluster > 1);
+      Value c = fetch(right, rightRow, k, shape.cols, /*multicast=*/false);
+      Value leftScales, columnScale;
+      if (left.format) {
+        leftScales = fetchScales(left, {}, tile.firstRow, k, shape.rows());
+        Value rightScales = fetchScales(right, group, firstCol, k, 1);
+        columnScale = hopper::ReadScalesOp::create(b, loc, e.tile(1, 1, b.getF32Type()), rightScales, 0);
+      }
       SmallVector<Value> next;
       for (int64_t slab = 0; slab < shape.slabs; ++slab) {
         Value sum = loop.getRegionIterArg(slab), into = left.format ? Value() : sum;
         Value product = hopper::MultiplyOp::create(b, loc, sum.getType(), a, c, into, slab * shape.slabRows(), 0, depth);
         if (left.format) {
-          Value scale = leftScale(rows[slab], k);
+          Value scale = hopper::ReadScalesOp::create(b, loc, e.tile(e.R, 1, b.getF32Type()), leftScales, slab * shape.slabRows());
           scale = arith::MulFOp::create(b, loc, scale, e.expandLike(columnScale, scale));
           // Two scales near the ends of their range must not make a NaN of a sum that is 0.
           scale = arith::MinimumFOp::create(b, loc, scale, e.lanes.f32(scale, 0x1p127));
@@ -148,7 +158,7 @@ private:
     Value limit = columnLimit();
     if (accumulate)
       sum = arith::AddFOp::create(b, loc, sum,
-                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index, Value(),
+                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index, rows.present,
                                                          firstCol, limit, e.stride(accumulate, 0), alignment()));
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
     Value stored = element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();

@@ -28,6 +28,7 @@ inline constexpr llvm::StringLiteral kLayout = "hopper.layout"; ///< the layout 
 inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks"; ///< thread blocks that are to fit a multiprocessor.
 inline constexpr llvm::StringLiteral kWaves = "hopper.waves";   ///< blocks for each one that runs at a time.
 inline constexpr llvm::StringLiteral kStages = "hopper.stages"; ///< slots of the ring between producer and consumers.
+inline constexpr llvm::StringLiteral kCluster = "hopper.cluster"; ///< thread blocks of a cluster; neighbours in the grid.
 inline constexpr llvm::StringLiteral kShared = "hopper.shared"; ///< bytes of shared memory.
 inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";  ///< number of tasks: a product of sums of {size, divisor, down}.
 inline constexpr llvm::StringLiteral kSizes = "vernier.sizes"; ///< what each index operand after the buffers is.
@@ -44,6 +45,8 @@ struct TensorMap {
   bool operator==(const TensorMap &other) const { return argument == other.argument && tile == other.tile; }
 };
 llvm::SmallVector<TensorMap> tensorMapsOf(mlir::Operation *function);
+/// Thread blocks of a cluster; 1 where there are no clusters.
+int64_t clusterOf(mlir::Operation *function);
 /// Threads of a block: those of the layout, and a warpgroup that fetches where there are roles.
 int64_t threadsOf(mlir::Operation *function);
 } // namespace vernier::hopper

@@ -88,6 +88,17 @@ LayoutAttr vernier::hopper::accumulatorLayout(MLIRContext *context, int64_t warp
   return LayoutAttr::get(context, 64 * warpgroups, cols, 32 * warpgroups, 4, 2, 1, 8);
 }
 
+int64_t vernier::hopper::clusterOf(Operation *function) {
+  auto cluster = function->getAttrOfType<IntegerAttr>(kCluster);
+  return cluster ? cluster.getInt() : 1;
+}
+
+StagedType CopyOp::copied(Operation *function) {
+  auto tile = llvm::cast<StagedType>(getTile());
+  int64_t shares = getMulticast() ? clusterOf(function) : 1;
+  return StagedType::get(getContext(), tile.getRows() / shares, tile.getCols(), tile.getElement());
+}
+
 int64_t vernier::hopper::threadsOf(Operation *function) {
   bool roles = function->walk([](RolesOp) { return WalkResult::interrupt(); }).wasInterrupted();
   return function->getAttrOfType<LayoutAttr>(kLayout).threads() + (roles ? kWarpgroup : 0);
@@ -96,7 +107,7 @@ int64_t vernier::hopper::threadsOf(Operation *function) {
 SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
   SmallVector<TensorMap> maps;
   function->walk([&](CopyOp copy) {
-    TensorMap map{llvm::cast<BlockArgument>(copy.getMemref()).getArgNumber(), llvm::cast<StagedType>(copy.getTile())};
+    TensorMap map{llvm::cast<BlockArgument>(copy.getMemref()).getArgNumber(), copy.copied(function)};
     if (!llvm::is_contained(maps, map))
       maps.push_back(map);
   });

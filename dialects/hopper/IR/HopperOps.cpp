@@ -69,6 +69,14 @@ LogicalResult MultiplyOp::verify() {
   return success();
 }
 
+LogicalResult ReadScalesOp::verify() {
+  VectorType result = tileOf(getResult());
+  int64_t count = result.getNumElements();
+  if (std::min(result.getDimSize(0), result.getDimSize(1)) != 1 || int64_t(getFirst()) + count > getScales().getType().getCount())
+    return emitOpError() << "expected a row or a column of " << getScales().getType() << " at most, but got " << result;
+  return success();
+}
+
 LogicalResult StagedType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols, Type element) {
   if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type>(element))
     return emitError() << "expected f8E4M3FN, bf16 or f16, but got " << element;

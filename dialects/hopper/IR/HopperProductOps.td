@@ -28,16 +28,59 @@ def Hopper_FetchOp : Hopper_Op<"fetch", [MemoryEffects<[MemRead]>]> {
   let summary = "a tile of a matrix to shared memory";
   let description = [{
     `result[r, c] = memref[row + r, col + c]`, zero outside the matrix. Of a memref of rank 3, `row` counts over both leading
-    dimensions. A memref of bytes (i8) is read as the result's codes.
+    dimensions. A memref of bytes (i8) is read as the result's codes. `multicast`: all blocks of the cluster fetch the same
+    tile at the same time, so that each may read its share of the rows and hand it to the others.
 
     Example:
     ```mlir
     %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
     ```
   }];
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col);
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, UnitAttr:$multicast);
   let results = (outs Hopper_StagedType:$result);
-  let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `->` type($result)";
+  let assemblyFormat = "$memref `[` $row `,` $col `]` (`multicast` $multicast^)? attr-dict `:` type($memref) `->` type($result)";
+}
+
+def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
+  let mnemonic = "scales";
+  let summary = "scales in shared memory, as FP32";
+  let description = "Example: `!hopper.scales<128>`.";
+  let parameters = (ins "int64_t":$count);
+  let assemblyFormat = "`<` $count `>`";
+  let extraClassDeclaration = "int64_t bytes() const { return getCount() * 4; }";
+}
+
+def Hopper_FetchScalesOp : Hopper_Op<"fetch_scales", [MemoryEffects<[MemRead]>]> {
+  let summary = "scales of neighbouring rows to shared memory";
+  let description = [{
+    `result[r] = 2^(memref[(row + r) div height, col] - 127)`, where byte 255 gives NaN. Rows from `limit` on repeat the last one.
+
+    Example:
+    ```mlir
+    %s = hopper.fetch_scales %m[%row, %block] limit %rows height 1 : memref<?x56xi8> -> !hopper.scales<256>
+    ```
+  }];
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride);
+  let results = (outs Hopper_ScalesType:$result);
+  let assemblyFormat = [{
+    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? attr-dict `:` type($memref) `->` type($result)
+  }];
+}
+
+def Hopper_ReadScalesOp : Hopper_Op<"read_scales", [MemoryEffects<[MemRead]>]> {
+  let summary = "scales from shared memory, one a row of the tile or one a column";
+  let description = [{
+    `result[i, 0]` or `result[0, i] = scales[first + i]`.
+
+    Example:
+    ```mlir
+    %v = hopper.read_scales %s from 128 : !hopper.scales<256> -> vector<128x1xf32>
+    ```
+  }];
+  let arguments = (ins Hopper_ScalesType:$scales, DefaultValuedAttr<I64Attr, "0">:$first);
+  let results = (outs VectorOfRankAndType<[2], [F32]>:$result);
+  let assemblyFormat = "$scales (`from` $first^)? attr-dict `:` type($scales) `->` type($result)";
+  let hasVerifier = 1;
 }
 
 def Hopper_MultiplyOp : Hopper_Op<"multiply", [MemoryEffects<[MemRead]>,
@@ -70,13 +113,15 @@ def Hopper_MultiplyOp : Hopper_Op<"multiply", [MemoryEffects<[MemRead]>,
 def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
   let summary = "warps that fetch beside warps that compute";
   let description = [{
-    One thread runs `producer`; the threads of the function's layout run `consumer`. Between them lies a ring of `stages`
-    slots of `bytes` of shared memory each, from offset `shared` on, with a pair of barriers for every slot: full and empty.
-    Both sides go through the slots in turn, and pass as many.
+    One thread runs `producer` for the tiles, and some beside it run it for the scales; the threads of the function's
+    layout run `consumer`. Between them lies a ring of `stages` slots of `bytes` of shared memory each, `tiles` of them for tiles, from offset `shared`
+    on, with a pair of barriers for every slot: full and empty.
+    Both sides go through the slots in turn, and pass as many. In a cluster (function attribute `hopper.cluster`), a slot is
+    empty once the consumers of all its blocks have released it.
 
     Example:
     ```mlir
-    hopper.roles stages 4 bytes 32768 producer {
+    hopper.roles stages 4 bytes 32768 tiles 32768 producer {
       %s = hopper.acquire : index
       hopper.copy %m[%r, %k] to %s at 0 : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
     } consumer {
@@ -86,9 +131,9 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     }
     ```
   }];
-  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, OptionalAttr<I64Attr>:$shared);
+  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tiles, OptionalAttr<I64Attr>:$shared);
   let regions = (region SizedRegion<1>:$producer, SizedRegion<1>:$consumer);
-  let assemblyFormat = "`stages` $stages `bytes` $bytes (`shared` $shared^)? attr-dict `producer` $producer `consumer` $consumer";
+  let assemblyFormat = "`stages` $stages `bytes` $bytes `tiles` $tiles (`shared` $shared^)? attr-dict `producer` $producer `consumer` $consumer";
   let extraClassDeclaration = [{
     /// Of the ring and its barriers.
     int64_t sharedBytes() { return getStages() * (getBytes() + 16); }
@@ -97,7 +142,7 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
 
 def Hopper_AcquireOp : Hopper_Op<"acquire", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "the producer's next slot, once it is empty";
-  let description = "The slot is full when as many bytes as a slot has were copied to it.";
+  let description = "The slot is full when all its tiles and scales are there.";
   let results = (outs Index:$slot);
   let assemblyFormat = "attr-dict `:` type($slot)";
 }
@@ -105,8 +150,24 @@ def Hopper_AcquireOp : Hopper_Op<"acquire", [MemoryEffects<[MemRead, MemWrite]>]
 def Hopper_CopyOp : Hopper_Op<"copy", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "starts the copy of a tile to a slot";
   let description = "As `hopper.fetch`, to byte `offset` of the slot.";
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$slot, I64Attr:$offset, TypeAttr:$tile);
-  let assemblyFormat = "$memref `[` $row `,` $col `]` `to` $slot `at` $offset attr-dict `:` type($memref) `,` $tile";
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$slot, I64Attr:$offset, TypeAttr:$tile,
+                   UnitAttr:$multicast);
+  let assemblyFormat = "$memref `[` $row `,` $col `]` `to` $slot `at` $offset (`multicast` $multicast^)? attr-dict `:` type($memref) `,` $tile";
+  let extraClassDeclaration = [{
+    /// What one block copies: its share of a tile that is multicast.
+    StagedType copied(::mlir::Operation *function);
+  }];
+}
+
+def Hopper_CopyScalesOp : Hopper_Op<"copy_scales", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "scales to a slot";
+  let description = "As `hopper.fetch_scales`, to byte `offset` of the slot.";
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride,
+                   Index:$slot, I64Attr:$offset, TypeAttr:$scales);
+  let assemblyFormat = [{
+    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? `to` $slot `at` $offset attr-dict
+    `:` type($memref) `,` $scales
+  }];
 }
 
 def Hopper_AwaitOp : Hopper_Op<"await", [MemoryEffects<[MemRead, MemWrite]>]> {
@@ -116,9 +177,9 @@ def Hopper_AwaitOp : Hopper_Op<"await", [MemoryEffects<[MemRead, MemWrite]>]> {
 }
 
 def Hopper_StagedOp : Hopper_Op<"staged", [Pure]> {
-  let summary = "a tile of a slot";
+  let summary = "a tile or scales of a slot";
   let arguments = (ins Index:$slot, I64Attr:$offset);
-  let results = (outs Hopper_StagedType:$result);
+  let results = (outs AnyTypeOf<[Hopper_StagedType, Hopper_ScalesType]>:$result);
   let assemblyFormat = "$slot `at` $offset attr-dict `:` type($result)";
 }
 

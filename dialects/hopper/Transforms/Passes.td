@@ -6,7 +6,7 @@ include "mlir/Pass/PassBase.td"
 def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
   let summary = "one warp fetches, the others compute";
   let description = [{
-    A function with `hopper.fetch` becomes `hopper.roles`. The producer gets the loops and branches around the fetches and the
+    A function with `hopper.fetch` (or `fetch_scales`) becomes `hopper.roles`. The producer gets the loops and branches around the fetches and the
     index arithmetic that they need, nothing else; the consumer gets all but the fetches. The fetches of one block share a slot
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
     that a loop carries, since the producer runs ahead.
@@ -20,7 +20,7 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
     ```
     after:
     ```mlir
-    hopper.roles stages 4 bytes 32768 producer {
+    hopper.roles stages 4 bytes 32768 tiles 32768 producer {
       scf.for %k = ... { %s = hopper.acquire; hopper.copy %m[%row, %k] to %s at 0 ... }
     } consumer {
       %r = scf.for %k = ... iter_args(%acc = %zero) {

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace vernier::hopper {
 #define GEN_PASS_DEF_SPECIALIZEWARPS
@@ -14,25 +15,33 @@ namespace vernier::hopper {
 using namespace mlir;
 using namespace vernier::hopper;
 
-namespace {
-/// The fetches of one block: they share a slot, one behind the other.
-struct Stage {
-  SmallVector<FetchOp> fetches;
-  int64_t bytes = 0;
+/// Bytes of a slot that a fetch fills.
+static int64_t bytesOf(Operation *fetch) {
+  Type type = fetch->getResult(0).getType();
+  if (auto staged = llvm::dyn_cast<StagedType>(type))
+    return staged.bytes();
+  return llvm::cast<ScalesType>(type).bytes();
+}
 
-  void add(FetchOp fetch) {
+namespace {
+/// The fetches of one block: they share a slot, tiles before scales. Tiles lie at multiples of 1024 bytes.
+struct Stage {
+  SmallVector<Operation *> fetches;
+
+  void add(Operation *fetch) {
     fetches.push_back(fetch);
-    bytes += fetch.getResult().getType().bytes();
+    llvm::stable_sort(fetches, [](Operation *a, Operation *c) { return llvm::isa<FetchOp>(a) && !llvm::isa<FetchOp>(c); });
   }
-  int64_t offsetOf(FetchOp fetch) const {
+  int64_t offsetOf(Operation *fetch) const {
     int64_t offset = 0;
-    for (FetchOp before : fetches) {
+    for (Operation *before : fetches) {
       if (before == fetch)
         break;
-      offset += before.getResult().getType().bytes();
+      offset += bytesOf(before);
     }
     return offset;
   }
+  int64_t bytes() const { return llvm::alignTo(offsetOf(nullptr), 1024); }
 };
 
 /// What the producer runs: the loops and branches around the fetches, and what these and the fetches need.
@@ -42,7 +51,7 @@ public:
 
   LogicalResult collect() {
     for (auto &[block, stage] : stages) {
-      for (FetchOp fetch : stage.fetches)
+      for (Operation *fetch : stage.fetches)
         if (failed(need(fetch->getOperands(), fetch)))
           return failure();
       for (Operation *around = block->getParentOp(); around != function; around = around->getParentOp()) {
@@ -61,15 +70,12 @@ public:
   }
 
   void clone(Block &from, OpBuilder &b, IRMapping &mapping) {
-    Value slot;
+    auto stage = stages.find(&from);
+    size_t left = stage == stages.end() ? 0 : stage->second.fetches.size();
     for (Operation &op : from) {
-      Location loc = op.getLoc();
-      if (auto fetch = llvm::dyn_cast<FetchOp>(op)) {
-        if (!slot)
-          slot = AcquireOp::create(b, loc, b.getIndexType());
-        CopyOp::create(b, loc, mapping.lookupOrDefault(fetch.getMemref()), mapping.lookupOrDefault(fetch.getRow()),
-                       mapping.lookupOrDefault(fetch.getCol()), slot, stages[&from].offsetOf(fetch),
-                       fetch.getResult().getType());
+      if (llvm::isa<FetchOp, FetchScalesOp>(op)) {
+        if (--left == 0) // all operands are there
+          copy(stage->second, b, mapping);
       } else if (path.contains(&op)) {
         clonePath(op, b, mapping);
       } else if (needed.contains(&op)) {
@@ -79,6 +85,23 @@ public:
   }
 
 private:
+  void copy(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
+    auto mapped = [&](Value v) { return v ? mapping.lookupOrDefault(v) : v; };
+    Value slot = AcquireOp::create(b, stage.fetches.front()->getLoc(), b.getIndexType());
+    for (Operation *op : stage.fetches) {
+      Location loc = op->getLoc();
+      if (auto fetch = llvm::dyn_cast<FetchOp>(op)) {
+        CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
+                       stage.offsetOf(op), fetch.getResult().getType(), fetch.getMulticast());
+        continue;
+      }
+      auto fetch = llvm::cast<FetchScalesOp>(op);
+      CopyScalesOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()),
+                           mapped(fetch.getLimit()), fetch.getHeight(), mapped(fetch.getStride()), slot, stage.offsetOf(op),
+                           fetch.getResult().getType());
+    }
+  }
+
   LogicalResult need(ValueRange values, Operation *user) {
     for (Value value : values) {
       if (auto argument = llvm::dyn_cast<BlockArgument>(value)) {
@@ -128,13 +151,23 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
   void runOnOperation() override {
     func::FuncOp function = getOperation();
     llvm::MapVector<Block *, Stage> stages;
-    function.walk([&](FetchOp fetch) { stages[fetch->getBlock()].add(fetch); });
+    function.walk([&](Operation *op) {
+      if (llvm::isa<FetchOp, FetchScalesOp>(op))
+        stages[op->getBlock()].add(op);
+    });
     if (stages.empty())
       return;
-    int64_t bytes = stages.front().second.bytes;
+    auto tilesOf = [](const Stage &stage) {
+      int64_t bytes = 0;
+      for (Operation *fetch : stage.fetches)
+        bytes += llvm::isa<FetchOp>(fetch) ? bytesOf(fetch) : 0;
+      return bytes;
+    };
+    const Stage &first = stages.front().second;
+    int64_t bytes = first.bytes(), tiles = tilesOf(first);
     for (auto &[block, stage] : stages)
-      if (stage.bytes != bytes) {
-        stage.fetches.front()->emitError() << "expected " << bytes << " bytes in every slot, but got " << stage.bytes;
+      if (stage.bytes() != bytes || tilesOf(stage) != tiles) {
+        stage.fetches.front()->emitError() << "expected " << bytes << " bytes in every slot, but got " << stage.bytes();
         return signalPassFailure();
       }
     auto count = function->getAttrOfType<IntegerAttr>(kStages);
@@ -147,7 +180,7 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
       return signalPassFailure();
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
-    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, IntegerAttr());
+    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, IntegerAttr());
     Block *producer = b.createBlock(&roles.getProducer());
     IRMapping mapping;
     slice.clone(entry, b, mapping);
@@ -161,20 +194,25 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
 
   /// Waits for the slot where the first fetch was, and gives it back after the last use of what it holds.
   static void consume(Block *block, Stage &stage) {
-    OpBuilder b(stage.fetches.front());
-    auto slot = AwaitOp::create(b, stage.fetches.front()->getLoc(), b.getIndexType());
+    Operation *first = stage.fetches.front();
+    for (Operation *fetch : stage.fetches)
+      if (fetch->isBeforeInBlock(first))
+        first = fetch;
+    OpBuilder b(first);
+    auto slot = AwaitOp::create(b, first->getLoc(), b.getIndexType());
     Operation *last = slot;
-    for (FetchOp fetch : stage.fetches) {
+    for (Operation *fetch : stage.fetches) {
       b.setInsertionPoint(fetch);
-      Value staged = StagedOp::create(b, fetch->getLoc(), fetch.getResult().getType(), slot, stage.offsetOf(fetch));
-      for (Operation *user : fetch.getResult().getUsers())
+      Value result = fetch->getResult(0);
+      Value staged = StagedOp::create(b, fetch->getLoc(), result.getType(), slot, stage.offsetOf(fetch));
+      for (Operation *user : result.getUsers())
         if (Operation *here = block->findAncestorOpInBlock(*user); last->isBeforeInBlock(here))
           last = here;
-      fetch.getResult().replaceAllUsesWith(staged);
+      result.replaceAllUsesWith(staged);
     }
     b.setInsertionPointAfter(last);
     ReleaseOp::create(b, last->getLoc(), slot);
-    for (FetchOp fetch : stage.fetches)
+    for (Operation *fetch : stage.fetches)
       fetch->erase();
   }
 };

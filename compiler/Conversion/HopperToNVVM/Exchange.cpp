@@ -1,0 +1,83 @@
+// Stores of tiles whose threads hold few neighbouring columns, again and again: neighbours swap what they hold first.
+#include "compiler/Conversion/HopperToNVVM/Distribution.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::simt;
+
+static constexpr int64_t kPieceBytes = 16;
+
+/// Threads that swap: as many as have a piece of sixteen bytes together. 1: there is nothing to swap.
+int64_t Distribution::swappingThreads(hopper::StoreOp op) {
+  VectorType tile = tileType(op.getValue());
+  int64_t bits = tile.getElementTypeBitWidth(), chunkBytes = layout.getVector() * bits / 8;
+  bool whole = tile.getDimSize(0) == layout.getRows() && tile.getDimSize(1) == layout.getCols();
+  if (!whole || chunkBytes < 4 || chunkBytes >= kPieceBytes || int64_t(op.getAlignment()) * bits / 8 < kPieceBytes)
+    return 1;
+  int64_t threads = kPieceBytes / chunkBytes, stripes = layout.lanes() / layout.getVector();
+  return threads <= layout.getThreadCols() && stripes % threads == 0 ? threads : 1;
+}
+
+/// Of `threads` neighbours, each holding a chunk of as many stripes of columns: thread t gets all chunks of stripe t, in order.
+/// One exchange for each bit of t; what a thread has of stripes with the other value of that bit goes to its partner.
+SmallVector<Value> Distribution::swapChunks(SmallVector<Value> words, int64_t threads) {
+  Value all = i32(-1), clamp = i32(31);
+  int64_t chunk = int64_t(words.size()) / threads; // words of a stripe that a thread holds; grows with every exchange
+  for (int64_t bit = 1; bit < threads; bit *= 2) {
+    Value odd = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
+                                      arith::AndIOp::create(b, loc, thread, i32(bit)), i32(0));
+    SmallVector<Value> next;
+    for (size_t first = 0; first < words.size(); first += size_t(2 * chunk)) {
+      SmallVector<Value> kept, received;
+      for (int64_t w = 0; w < chunk; ++w) {
+        Value even = words[first + w], other = words[first + chunk + w];
+        kept.push_back(arith::SelectOp::create(b, loc, odd, other, even));
+        Value sent = arith::SelectOp::create(b, loc, odd, even, other);
+        received.push_back(NVVM::ShflOp::create(b, loc, b.getI32Type(), all, sent, i32(bit), clamp, NVVM::ShflKind::bfly,
+                                                UnitAttr()));
+      }
+      for (auto [mine, theirs] : llvm::zip(kept, received))
+        next.push_back(arith::SelectOp::create(b, loc, odd, theirs, mine));
+      for (auto [mine, theirs] : llvm::zip(kept, received))
+        next.push_back(arith::SelectOp::create(b, loc, odd, mine, theirs));
+    }
+    words = std::move(next);
+    chunk *= 2;
+  }
+  return words;
+}
+
+LogicalResult Distribution::storeSwapped(hopper::StoreOp op, int64_t threads) {
+  VectorType tile = tileType(op.getValue());
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  int64_t bits = tile.getElementTypeBitWidth(), stripe = layout.getThreadCols() * layout.getVector();
+  int64_t piece = kPieceBytes * 8 / bits, stripes = layout.lanes() / layout.getVector();
+  CodeWords code(b, loc);
+  // Thread t of those that swap holds stripe t; those beyond them hold its later pieces.
+  Value mine = code.bitAnd(threadCol, i32(threads - 1)), behind = code.shr(threadCol, i32(llvm::Log2_64(threads)));
+  Value first = code.add(code.mul(mine, i32(stripe)), code.mul(behind, i32(piece)));
+  Value column = arith::AddIOp::create(b, loc, number(op.getCols()), toIndex(first));
+  for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
+    Value row = toIndex(extract(parts(op.getRows())[i], 0));
+    Value valid = op.getValid() ? extract(parts(op.getValid())[i], 0) : Value();
+    int64_t wordCount = layout.lanes() * bits / 32, perSwap = wordCount / stripes * threads;
+    Value all = vector::BitCastOp::create(b, loc, VectorType::get({wordCount}, b.getI32Type()), part);
+    for (int64_t s = 0; s < stripes / threads; ++s) {
+      SmallVector<Value> words;
+      for (int64_t w = 0; w < perSwap; ++w)
+        words.push_back(extract(all, s * perSwap + w));
+      words = swapChunks(words, threads);
+      Value here = arith::AddIOp::create(b, loc, column, index(s * threads * stripe));
+      Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
+      OpBuilder::InsertionGuard guard(b);
+      if (condition)
+        b.setInsertionPointToStart(scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false).thenBlock());
+      LLVM::StoreOp::create(b, loc, fromNumbers(words, b.getI32Type()), pointer(address, row, here), kPieceBytes);
+    }
+  }
+  return success();
+}
