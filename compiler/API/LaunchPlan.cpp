@@ -219,7 +219,7 @@ private:
     function.walk([&](hopper::RolesOp roles) {
       auto tile = [](hopper::CopyOp copy) { return llvm::cast<hopper::StagedType>(copy.getTile()); };
       SmallVector<hopper::CopyOp> copies;
-      roles.getProducer().walk([&](hopper::CopyOp copy) { copies.push_back(copy); });
+      roles.getTiles().walk([&](hopper::CopyOp copy) { copies.push_back(copy); });
       text += " of tiles of " + std::to_string(tile(copies[0]).getRows()) + " x " + std::to_string(tile(copies[1]).getRows()) +
               " x " + std::to_string(tile(copies[0]).getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
       if (int64_t cluster = hopper::clusterOf(function); cluster > 1)

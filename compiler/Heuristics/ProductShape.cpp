@@ -3,6 +3,7 @@
 #include "llvm/ADT/bit.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 using namespace vernier::heuristics;
 
@@ -19,5 +20,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   constexpr int64_t scaleBytes = 2048; // rows' and columns', to the next KiB
   int64_t slot = (shape.rows() + shape.cols) * rowBytes + (needs.scaled ? scaleBytes : 0);
   shape.stages = std::clamp<int64_t>((sharedBytes - slack) / slot, 2, 8);
+  if (const char *v = getenv("VERNIER_CLUSTER")) shape.cluster = atoi(v);
+  if (const char *v = getenv("VERNIER_STAGES")) shape.stages = atoi(v);
+  if (const char *v = getenv("VERNIER_BAND")) shape.band = atoi(v);
   return shape;
 }

@@ -124,7 +124,11 @@ py::object FastCalls::signature(py::tuple arguments) {
 
 void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results,
                     bool single) {
-  entries[std::string(signature)] = Entry{program, std::move(results), single};
+  std::vector<Entry> &known = entries[std::string(signature)];
+  for (const Entry &entry : known)
+    if (entry.program == program)
+      return;
+  known.push_back({program, std::move(results), single});
 }
 
 py::object FastCalls::call(py::tuple arguments) {
@@ -135,10 +139,16 @@ py::object FastCalls::call(py::tuple arguments) {
   auto it = entries.find(scratch.digest);
   if (it == entries.end())
     return otherwise();
-  const Entry &entry = it->second;
+  const Entry *fitting = nullptr;
+  for (const Entry &entry : it->second)
+    if (entry.program->checkShapes(scratch.values)) {
+      fitting = &entry;
+      break;
+    }
+  if (!fitting)
+    return otherwise(); // the long way compiles another, or says what is wrong with names
+  const Entry &entry = *fitting;
   const runtime::Artifact &artifact = entry.program->artifact();
-  if (runtime::Status status = entry.program->checkShapes(scratch.values); !status)
-    return otherwise(); // the long way says it with names
   const Names &n = names();
   py::object &device = devices[scratch.device];
   if (!device) {

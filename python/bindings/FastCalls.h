@@ -42,7 +42,7 @@ private:
   bool scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape);
 
   pybind11::object tensorType, scaledType, empty, stream;
-  std::unordered_map<std::string, Entry> entries;
+  std::unordered_map<std::string, std::vector<Entry>> entries; ///< several where programs are made for numbers of rows.
   std::unordered_map<int, pybind11::object> devices;
 };
 

@@ -194,7 +194,7 @@ class Jit:
         functools.update_wrapper(self, function)
         self.function = function
         self.max_kernels = kernels
-        self._programs: dict[Any, Program] = {}
+        self._programs: dict[Any, list[Program]] = {}
         self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
         self._fast: _vernier.FastCalls | None = None
@@ -243,22 +243,27 @@ class Jit:
         tree = ("tuple", (flatten(args, originals), flatten(kwargs, originals)))
         values = [_call_value(v) for v in originals]
         target = "host" if all(v.device == HOST for v in values) else "sm_90a"
-        return self._program(tree, [v.leaf for v in values], args, target), values, originals
+        rows = [v.raw[0][0] if v.raw[0] else None for v in values]
+        return self._program(tree, [v.leaf for v in values], rows, args, target), values, originals
 
-    def _program(self, tree: Any, leaves: list[Leaf], args: Any, target: str) -> Program:
+    def _program(self, tree: Any, leaves: list[Leaf], rows: list[int | None], args: Any, target: str) -> Program:
         key = (tree, tuple(leaves), target)
-        program = self._programs.get(key)
+
+        def known() -> Program | None:
+            return next((p for p in self._programs.get(key, ()) if p.trace.serves(rows)), None)
+
+        program = known()
         if program is not None:
             return program
         with self._guard:
             lock = self._compiling.setdefault(key, threading.RLock())
         with lock:  # one compilation for a key; other keys go on, and so does a function that calls itself
-            if key not in self._programs:
-                traced = trace(self.function, tree, leaves)
-                self._programs[key] = Program(
-                    traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder()
-                )
-            return self._programs[key]
+            program = known()
+            if program is None:
+                traced = trace(self.function, tree, leaves, rows)
+                program = Program(traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder())
+                self._programs.setdefault(key, []).append(program)
+            return program
 
     def _leaf_names(self, args: Any) -> list[str]:
         """A name for every leaf of the positional arguments."""
@@ -289,8 +294,13 @@ class Jit:
     def _trace_for(self, args: Any, kwargs: Any) -> Trace:
         originals: list[Any] = []
         tree = ("tuple", (flatten(args, originals), flatten(kwargs, originals)))
-        leaves = [leaf_of_spec(v) if isinstance(v, (ArraySpec, ScaledSpec)) else _call_value(v).leaf for v in originals]
-        return trace(self.function, tree, leaves)
+        leaves: list[Leaf] = []
+        rows: list[int | None] = []
+        for v in originals:
+            value = None if isinstance(v, (ArraySpec, ScaledSpec)) else _call_value(v)
+            leaves.append(leaf_of_spec(v) if value is None else value.leaf)
+            rows.append(value.raw[0][0] if value is not None and value.raw[0] else None)
+        return trace(self.function, tree, leaves, rows)
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule."""
@@ -309,7 +319,7 @@ def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> A
     """Compiles a function over arrays into fused kernels.
 
     The function is traced once for every combination of element types, formats and column sizes; rows are run-time
-    sizes. Python numbers that are floats are run-time scalars; whole numbers, strings, formats and dtypes are constants.
+    sizes, but for those of a product's right operand, which are the result's columns. Python numbers that are floats are run-time scalars; whole numbers, strings, formats and dtypes are constants.
 
     Args:
         kernels: refuse to split the function into more launches than this; 0: any number.

@@ -15,7 +15,7 @@ from .dtypes import DType
 from .errors import CompileError
 from .formats import Format
 from .language.builder import Builder, ScaledType, TensorType, Type
-from .language.sizes import Dim, Shape
+from .language.sizes import Dim, Shape, fixed
 from .language.values import Traced, TracedScaled
 
 
@@ -77,8 +77,8 @@ def leaf_of_spec(spec: ArraySpec | ScaledSpec) -> Leaf:
     return Leaf(tuple(spec.shape), dtype=dtypes.as_dtype(spec.dtype))
 
 
-def _argument(builder: Builder, leaf: Leaf) -> Traced | TracedScaled:
-    shape: Shape = tuple(Dim() if size is None else size for size in leaf.shape)
+def _argument(builder: Builder, leaf: Leaf, rows: int | None) -> Traced | TracedScaled:
+    shape: Shape = tuple((Dim(None if i else rows) if size is None else size) for i, size in enumerate(leaf.shape))
     if leaf.format is not None:
         scaled = ScaledType(shape, leaf.format.mlir(leaf.axis))
         return TracedScaled(builder, builder.argument(scaled), scaled, leaf.format, leaf.axis)
@@ -107,11 +107,15 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A traced function: its module and how its results are put together."""
+    """A traced function: its module, how its results are put together, and the rows of arguments that it is made for."""
 
     module: str
     outputs: Any
     empty: bool
+    specialized: tuple[tuple[int, int], ...] = ()
+
+    def serves(self, rows: list[int | None]) -> bool:
+        return all(rows[i] == number for i, number in self.specialized)
 
 
 def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> Any:
@@ -141,13 +145,21 @@ def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> A
     return Output(len(results) - 1, None, **common)
 
 
-def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf]) -> Trace:
-    """Runs the function on traced values. Raises CompileError for what the language refuses."""
+def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf], rows: list[int | None] | None = None) -> Trace:
+    """Runs the function on traced values. `rows`: the first size of every leaf in the call that is traced.
+
+    Raises CompileError for what the language refuses.
+    """
     name = re.sub(r"\W", "_", getattr(function, "__name__", "function"), flags=re.ASCII).strip("_") or "function"
     builder = Builder(name)
-    traced = [_argument(builder, leaf) for leaf in leaves]
+    traced = [_argument(builder, leaf, r) for leaf, r in zip(leaves, rows or [None] * len(leaves), strict=True)]
     args, kwargs = unflatten(tree, traced)
     returned = function(*args, **kwargs)
     results: list[tuple[str, Type]] = []
     outputs = _collect(returned, builder, results)
-    return Trace(builder.module(results), outputs, not results)
+    specialized = []
+    for i, value in enumerate(traced):
+        first = value.type.shape[0] if value.type.shape else 0
+        if isinstance(first, Dim) and first.root().specialized and (number := fixed(first)) is not None:
+            specialized.append((i, number))
+    return Trace(builder.module(results), outputs, not results, tuple(specialized))

@@ -39,12 +39,17 @@ LogicalResult Distribution::block(Block &from) {
   return success();
 }
 
+/// Whether a value is a list of vectors of a thread.
 bool Distribution::isTile(Type type) {
+  if (llvm::isa<hopper::HeldScalesType>(type))
+    return true;
   auto vector = llvm::dyn_cast<VectorType>(type);
   return vector && vector.getRank() == 2;
 }
 
 SmallVector<Type> Distribution::partTypes(Type type) {
+  if (auto held = llvm::dyn_cast<hopper::HeldScalesType>(type))
+    return {VectorType::get({heldScales(held.getCount())}, b.getI8Type())};
   if (!isTile(type))
     return {type};
   auto vector = llvm::cast<VectorType>(type);
@@ -81,8 +86,12 @@ LogicalResult Distribution::visit(Operation &op) {
     return this->acquire(acquire);
   if (auto copy = llvm::dyn_cast<hopper::CopyOp>(op))
     return this->copy(copy);
-  if (llvm::isa<hopper::CopyScalesOp>(op))
-    return success(); // with its slot's acquire
+  if (auto load = llvm::dyn_cast<hopper::LoadScalesOp>(op))
+    return loadScales(load);
+  if (auto put = llvm::dyn_cast<hopper::PutScalesOp>(op))
+    return putScales(put);
+  if (auto commit = llvm::dyn_cast<hopper::CommitOp>(op))
+    return this->commit(commit);
   if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(op))
     return readScales(read);
   if (auto await = llvm::dyn_cast<hopper::AwaitOp>(op))

@@ -75,8 +75,10 @@ private:
   mlir::LogicalResult release(hopper::ReleaseOp op);
   mlir::LogicalResult multiply(hopper::MultiplyOp op);
   mlir::LogicalResult readScales(hopper::ReadScalesOp op);
-  llvm::SmallVector<mlir::Value> loadScales(hopper::CopyScalesOp op);
-  void storeScales(hopper::CopyScalesOp op, mlir::Value slot);
+  mlir::LogicalResult loadScales(hopper::LoadScalesOp op);
+  mlir::LogicalResult putScales(hopper::PutScalesOp op);
+  mlir::LogicalResult commit(hopper::CommitOp op);
+  int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
   RingState makeRingState();
   void meetCluster();
   /// Waits for the side's next slot, and moves the side on.
@@ -116,8 +118,8 @@ private:
   int64_t V, items; ///< columns and rows of a tile that a thread holds.
   hopper::RolesOp roles;
   int64_t cluster = 1; ///< its blocks.
-  bool hasScales = false, fetchesScales = false; ///< whether a warp fetches scales, and whether its code is emitted.
-  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value>> fetchedScales;
+  bool fetchesTiles = false;    ///< whether the side that is emitted fetches tiles.
+  int64_t firstScaleThread = 0; ///< of those that fetch scales.
   mlir::Value currentSlot; ///< that the consumer is in, i32.
   mlir::Value lastSums;    ///< results of the last product.
   mlir::Value warpgroup; ///< of a thread that computes, i32.

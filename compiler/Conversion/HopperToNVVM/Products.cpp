@@ -13,8 +13,8 @@ using arith::CmpIPredicate;
 
 // Of a slot, in the order of `hopper.roles`: all data, then a pair of barriers each.
 static constexpr int64_t kBarrierBytes = 8;
-/// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 64th after it.
-static constexpr int64_t kScaleThreads = 64;
+/// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 96th after it.
+static constexpr int64_t kScaleThreads = 96;
 static constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
 
 Value Distribution::barrierOf(Value slot, bool full) {
@@ -56,14 +56,13 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   int64_t consumers = layout.threads(), warps = consumers / 32;
   cluster = hopper::clusterOf(source);
   ring = makeRingState();
-  hasScales = op->walk([](hopper::CopyScalesOp) { return WalkResult::interrupt(); }).wasInterrupted();
   auto when = [&](Value condition, bool otherwise = false) { return scf::IfOp::create(b, loc, condition, otherwise); };
   Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(when(first).thenBlock());
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(hasScales ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), false), i32(warps * cluster), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
@@ -74,7 +73,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   meetCluster(); // a block that has ended can neither be written to nor be told
   OpBuilder::InsertionGuard guard(b);
   // One warpgroup needs few registers; the others share what it gives back.
-  constexpr int64_t producerRegisters = 40, registerFile = 65536;
+  constexpr int64_t producerRegisters = 56, registerFile = 65536;
   int64_t threads = consumers + hopper::kWarpgroup;
   int64_t entry = std::min<int64_t>(255, registerFile / threads) / 8 * 8;
   int64_t spare = registerFile - producerRegisters * hopper::kWarpgroup;
@@ -89,41 +88,29 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   // From one lane to all: the assembler then knows that the number is the same in all of a warp.
   Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
   warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
-  if (failed(block(op.getConsumer().front())))
+  if (failed(block(op.getCompute().front())))
     return failure();
   b.setInsertionPointToStart(sides.elseBlock());
   registers(producerRegisters);
-  // Emitted once for the thread that fetches tiles and once for those that fetch scales: each leaves out the other's.
-  auto side = [&](Value condition, bool scales) {
+  auto side = [&](Value condition, Region &region, bool tiles) {
     OpBuilder::InsertionGuard inner(b);
     b.setInsertionPointToStart(when(condition).thenBlock());
-    fetchesScales = scales;
-    return block(op.getProducer().front());
+    fetchesTiles = tiles;
+    return block(region.front());
   };
-  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), false)))
+  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), op.getTiles(), true)))
     return failure();
-  if (!hasScales)
+  if (!op.hasScales())
     return success();
-  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(threads - kScaleThreads)), true);
+  firstScaleThread = threads - kScaleThreads;
+  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(firstScaleThread)), op.getScales(), false);
 }
 
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
-  if (fetchesScales) {
-    // Scales are read while the slot is still taken.
-    fetchedScales.clear();
-    auto copies = op->getBlock()->getOps<hopper::CopyScalesOp>();
-    for (hopper::CopyScalesOp copy : copies)
-      fetchedScales[copy] = loadScales(copy);
-    Value slot = nextSlot(ring, /*full=*/false, /*flipped=*/true);
-    for (hopper::CopyScalesOp copy : copies)
-      storeScales(copy, slot);
-    NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slot, true), Value());
-    scalars[op.getSlot()] = slot;
-    return success();
-  }
   Value slot = nextSlot(ring, /*full=*/false, /*flipped=*/true);
-  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTiles())),
-                                          NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+  if (fetchesTiles)
+    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTileBytes())),
+                                           NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
   scalars[op.getSlot()] = slot;
   return success();
 }
@@ -143,7 +130,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   if (cluster > 1) {
     Value rank = arith::MinUIOp::create(b, loc, lane, i32(cluster - 1));
     empty = NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), empty, rank);
-    instruction = "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [$0]";
+    instruction = "mbarrier.arrive.shared::cluster.b64 _, [$0]";
   }
   LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{empty, arrives}, "@$1 " + instruction + ";", "r,b,~{memory}",
                             /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
@@ -164,37 +151,44 @@ Value Distribution::stagedPointer(Value slot, int64_t offset) {
   return sharedPointer(*roles.getShared() + offset, bytes);
 }
 
-SmallVector<Value> Distribution::loadScales(hopper::CopyScalesOp op) {
-  CodeWords words(b, loc);
-  int64_t count = llvm::cast<hopper::ScalesType>(op.getScales()).getCount(), height = op.getHeight();
+int64_t Distribution::heldScales(int64_t count) { return llvm::divideCeil(count, kScaleThreads); }
+
+LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
+  int64_t count = op.getResult().getType().getCount(), height = op.getHeight();
   Address address = addressOf(op.getMemref(), VectorType::get({count, 1}, b.getI8Type()), op.getStride());
-  Value lane = toIndex(words.bitAnd(thread, i32(kScaleThreads - 1))), last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
+  Value mine = toIndex(arith::SubIOp::create(b, loc, thread, i32(firstScaleThread)));
+  Value last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
   SmallVector<Value> loaded;
-  for (int64_t first = 0; first < count; first += kScaleThreads) {
-    Value offset = arith::AddIOp::create(b, loc, lane, index(first));
-    Value row = arith::AddIOp::create(b, loc, number(op.getRow()), offset);
+  for (int64_t i = 0; i < heldScales(count); ++i) {
+    Value row = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, number(op.getRow()), mine), index(i * kScaleThreads));
     row = arith::MinUIOp::create(b, loc, row, last);
     if (height > 1)
       row = arith::DivUIOp::create(b, loc, row, index(height));
-    Value byte = LLVM::LoadOp::create(b, loc, b.getI8Type(), pointer(address, row, number(op.getCol())), 1);
-    loaded.push_back(lanes.scaleValue(arith::ExtUIOp::create(b, loc, b.getI32Type(), byte)));
+    loaded.push_back(LLVM::LoadOp::create(b, loc, b.getI8Type(), pointer(address, row, number(op.getCol())), 1));
   }
-  return loaded;
+  tiles[op.getResult()] = {fromNumbers(loaded, b.getI8Type())};
+  return success();
 }
 
-void Distribution::storeScales(hopper::CopyScalesOp op, Value slot) {
-  CodeWords words(b, loc);
-  int64_t count = llvm::cast<hopper::ScalesType>(op.getScales()).getCount();
-  Value lane = words.bitAnd(thread, i32(kScaleThreads - 1));
-  Value to = stagedPointer(slot, op.getOffset());
-  OpBuilder::InsertionGuard guard(b);
-  if (count < kScaleThreads)
-    b.setInsertionPointToStart(
-        scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(count)), false).thenBlock());
-  for (auto [i, scale] : llvm::enumerate(fetchedScales.lookup(op)))
-    LLVM::StoreOp::create(b, loc, scale,
-                          LLVM::GEPOp::create(b, loc, to.getType(), b.getF32Type(), to,
-                                              ValueRange{words.add(lane, i32(int64_t(i) * kScaleThreads))}));
+LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
+  int64_t count = op.getScales().getType().getCount();
+  Value held = parts(op.getScales())[0], mine = arith::SubIOp::create(b, loc, thread, i32(firstScaleThread));
+  Value to = stagedPointer(number(op.getSlot()), op.getOffset());
+  for (int64_t i = 0; i < heldScales(count); ++i) {
+    OpBuilder::InsertionGuard guard(b);
+    Value at = arith::AddIOp::create(b, loc, mine, i32(i * kScaleThreads));
+    if ((i + 1) * kScaleThreads > count)
+      b.setInsertionPointToStart(
+          scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, i32(count)), false).thenBlock());
+    Value scale = lanes.scaleValue(arith::ExtUIOp::create(b, loc, b.getI32Type(), extract(held, i)));
+    LLVM::StoreOp::create(b, loc, scale, LLVM::GEPOp::create(b, loc, to.getType(), b.getF32Type(), to, ValueRange{at}));
+  }
+  return success();
+}
+
+LogicalResult Distribution::commit(hopper::CommitOp op) {
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(number(op.getSlot()), true), Value());
+  return success();
 }
 
 LogicalResult Distribution::readScales(hopper::ReadScalesOp op) {
@@ -227,8 +221,6 @@ LogicalResult Distribution::readScales(hopper::ReadScalesOp op) {
 }
 
 LogicalResult Distribution::copy(hopper::CopyOp op) {
-  if (fetchesScales)
-    return success();
   hopper::StagedType tile = op.copied(source);
   hopper::TensorMap wanted{llvm::cast<BlockArgument>(op.getMemref()).getArgNumber(), tile};
   auto maps = hopper::tensorMapsOf(source);

@@ -113,36 +113,40 @@ def Hopper_MultiplyOp : Hopper_Op<"multiply", [MemoryEffects<[MemRead]>,
 def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
   let summary = "warps that fetch beside warps that compute";
   let description = [{
-    One thread runs `producer` for the tiles, and some beside it run it for the scales; the threads of the function's
-    layout run `consumer`. Between them lies a ring of `stages` slots of `bytes` of shared memory each, `tiles` of them for tiles, from offset `shared`
-    on, with a pair of barriers for every slot: full and empty.
-    Both sides go through the slots in turn, and pass as many. In a cluster (function attribute `hopper.cluster`), a slot is
-    empty once the consumers of all its blocks have released it.
+    One thread runs `tiles`, the threads of a few warps beside it run `scales`, where that is not empty, and the threads of the
+    function's layout run `compute`. Between them lies a ring of `stages` slots of `bytes` of shared memory each, from offset
+    `shared` on, with a pair of barriers for every slot: full and empty. All sides go through the slots in turn, and pass as
+    many. A slot is full when `tiles` bytes were copied to it and its scales are committed. In a cluster (function attribute
+    `hopper.cluster`), it is empty once the computing threads of all blocks have released it.
 
     Example:
     ```mlir
-    hopper.roles stages 4 bytes 32768 tiles 32768 producer {
+    hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
       %s = hopper.acquire : index
       hopper.copy %m[%r, %k] to %s at 0 : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
-    } consumer {
+    } scales {
+    } compute {
       %s = hopper.await : index
       ...
       hopper.release %s
     }
     ```
   }];
-  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tiles, OptionalAttr<I64Attr>:$shared);
-  let regions = (region SizedRegion<1>:$producer, SizedRegion<1>:$consumer);
-  let assemblyFormat = "`stages` $stages `bytes` $bytes `tiles` $tiles (`shared` $shared^)? attr-dict `producer` $producer `consumer` $consumer";
+  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, OptionalAttr<I64Attr>:$shared);
+  let regions = (region SizedRegion<1>:$tiles, SizedRegion<1>:$scales, SizedRegion<1>:$compute);
+  let assemblyFormat = [{
+    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`shared` $shared^)? attr-dict
+    `tiles` $tiles `scales` $scales `compute` $compute
+  }];
   let extraClassDeclaration = [{
     /// Of the ring and its barriers.
     int64_t sharedBytes() { return getStages() * (getBytes() + 16); }
+    bool hasScales() { return !getScales().front().empty(); }
   }];
 }
 
 def Hopper_AcquireOp : Hopper_Op<"acquire", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "the producer's next slot, once it is empty";
-  let description = "The slot is full when all its tiles and scales are there.";
+  let summary = "the next slot of a side that fetches, once it is empty";
   let results = (outs Index:$slot);
   let assemblyFormat = "attr-dict `:` type($slot)";
 }
@@ -152,22 +156,42 @@ def Hopper_CopyOp : Hopper_Op<"copy", [MemoryEffects<[MemRead, MemWrite]>]> {
   let description = "As `hopper.fetch`, to byte `offset` of the slot.";
   let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$slot, I64Attr:$offset, TypeAttr:$tile,
                    UnitAttr:$multicast);
-  let assemblyFormat = "$memref `[` $row `,` $col `]` `to` $slot `at` $offset (`multicast` $multicast^)? attr-dict `:` type($memref) `,` $tile";
+  let assemblyFormat = [{
+    $memref `[` $row `,` $col `]` `to` $slot `at` $offset (`multicast` $multicast^)? attr-dict `:` type($memref) `,` $tile
+  }];
   let extraClassDeclaration = [{
     /// What one block copies: its share of a tile that is multicast.
     StagedType copied(::mlir::Operation *function);
   }];
 }
 
-def Hopper_CopyScalesOp : Hopper_Op<"copy_scales", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "scales to a slot";
-  let description = "As `hopper.fetch_scales`, to byte `offset` of the slot.";
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride,
-                   Index:$slot, I64Attr:$offset, TypeAttr:$scales);
+def Hopper_HeldScalesType : TypeDef<Hopper_Dialect, "HeldScales"> {
+  let mnemonic = "held_scales";
+  let summary = "scales on their way, in registers of the threads that fetch them";
+  let parameters = (ins "int64_t":$count);
+  let assemblyFormat = "`<` $count `>`";
+}
+
+def Hopper_LoadScalesOp : Hopper_Op<"load_scales", [MemoryEffects<[MemRead]>]> {
+  let summary = "scales from memory";
+  let description = "As `hopper.fetch_scales`, to registers.";
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride);
+  let results = (outs Hopper_HeldScalesType:$result);
   let assemblyFormat = [{
-    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? `to` $slot `at` $offset attr-dict
-    `:` type($memref) `,` $scales
+    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? attr-dict `:` type($memref) `->` type($result)
   }];
+}
+
+def Hopper_PutScalesOp : Hopper_Op<"put_scales", [MemoryEffects<[MemWrite]>]> {
+  let summary = "scales to a slot, as FP32";
+  let arguments = (ins Hopper_HeldScalesType:$scales, Index:$slot, I64Attr:$offset);
+  let assemblyFormat = "$scales `to` $slot `at` $offset attr-dict `:` type($scales)";
+}
+
+def Hopper_CommitOp : Hopper_Op<"commit", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the scales of a slot are there";
+  let arguments = (ins Index:$slot);
+  let assemblyFormat = "$slot attr-dict";
 }
 
 def Hopper_AwaitOp : Hopper_Op<"await", [MemoryEffects<[MemRead, MemWrite]>]> {

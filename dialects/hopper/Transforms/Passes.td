@@ -4,12 +4,13 @@
 include "mlir/Pass/PassBase.td"
 
 def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
-  let summary = "one warp fetches, the others compute";
+  let summary = "some warps fetch, the others compute";
   let description = [{
-    A function with `hopper.fetch` (or `fetch_scales`) becomes `hopper.roles`. The producer gets the loops and branches around the fetches and the
-    index arithmetic that they need, nothing else; the consumer gets all but the fetches. The fetches of one block share a slot
+    A function with `hopper.fetch` becomes `hopper.roles`. The sides that fetch tiles and scales get the loops and branches
+    around their fetches and the index arithmetic that they need, nothing else; the side that computes gets all but the
+    fetches. The fetches of one block share a slot
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
-    that a loop carries, since the producer runs ahead.
+    that a loop carries, since those sides run ahead.
 
     Before:
     ```mlir
@@ -20,9 +21,10 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
     ```
     after:
     ```mlir
-    hopper.roles stages 4 bytes 32768 tiles 32768 producer {
+    hopper.roles stages 4 bytes 32768 tiles 32768 tiles {
       scf.for %k = ... { %s = hopper.acquire; hopper.copy %m[%row, %k] to %s at 0 ... }
-    } consumer {
+    } scales {
+    } compute {
       %r = scf.for %k = ... iter_args(%acc = %zero) {
         %s = hopper.await
         %a = hopper.staged %s at 0
@@ -54,7 +56,7 @@ def PipelineLoads : Pass<"hopper-pipeline-loads", "::mlir::func::FuncOp"> {
   let summary = "loads of the next iteration before the work of this one";
   let description = [{
     In functions whose threads wait for one another, every innermost loop's loads whose addresses follow from the induction
-    variable alone move one iteration ahead: memory then works while threads wait. The tiles travel as values of the loop, in
+    variable alone move one iteration ahead (scales, which wait behind tiles that are fetched, several): memory then works while threads wait. The tiles travel as values of the loop, in
     registers.
 
     Before:

@@ -36,7 +36,7 @@ static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *>
 static bool waits(func::FuncOp function) {
   return function
       .walk([](Operation *op) {
-        bool meets = llvm::isa<StoreTransposedOp>(op) || (llvm::isa<ReduceOp>(op) && op->hasAttr("shared"));
+        bool meets = llvm::isa<StoreTransposedOp, LoadScalesOp>(op) || (llvm::isa<ReduceOp>(op) && op->hasAttr("shared"));
         return meets ? WalkResult::interrupt() : WalkResult::advance();
       })
       .wasInterrupted();
@@ -61,7 +61,11 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
   void pipeline(scf::ForOp loop) {
     SmallVector<Operation *> loads;
     llvm::SetVector<Operation *> needed;
-    for (LoadOp load : loop.getBody()->getOps<LoadOp>()) {
+    bool scales = !loop.getBody()->getOps<LoadScalesOp>().empty();
+    for (Operation &op : *loop.getBody()) {
+      if (scales ? !llvm::isa<LoadScalesOp>(op) : !llvm::isa<LoadOp>(op))
+        continue;
+      Operation *load = &op;
       llvm::SetVector<Operation *> mine = needed;
       if (collect(loop, load, mine)) {
         needed = mine;
@@ -79,34 +83,52 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     Location loc = loop.getLoc();
     SmallVector<Type> types = llvm::map_to_vector(loads, [](Operation *load) { return load->getResult(0).getType(); });
 
-    auto loadAt = [&](Value iteration) {
-      Value exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, iteration, loop.getUpperBound());
-      auto branch = scf::IfOp::create(b, loc, types, exists, /*withElseRegion=*/true);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(branch.thenBlock());
+    auto cloneAt = [&](Value iteration) {
       IRMapping mapping;
       mapping.map(loop.getInductionVar(), iteration);
       for (Operation *op : slice)
         b.clone(*op, mapping);
-      scf::YieldOp::create(b, loc,
-                           llvm::map_to_vector(loads, [&](Operation *load) { return mapping.lookup(load->getResult(0)); }));
+      return llvm::map_to_vector(loads, [&](Operation *load) { return mapping.lookup(load->getResult(0)); });
+    };
+    // Beyond the last iteration: nothing, or, of scales, the last ones again.
+    auto loadAt = [&](Value iteration) -> SmallVector<Value> {
+      if (scales) {
+        Value one = arith::ConstantIndexOp::create(b, loc, 1);
+        Value last = arith::SubIOp::create(b, loc, loop.getUpperBound(), one);
+        return cloneAt(arith::MinUIOp::create(b, loc, iteration, last));
+      }
+      Value exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, iteration, loop.getUpperBound());
+      auto branch = scf::IfOp::create(b, loc, types, exists, /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(branch.thenBlock());
+      scf::YieldOp::create(b, loc, cloneAt(iteration));
       b.setInsertionPointToStart(branch.elseBlock());
       scf::YieldOp::create(b, loc, llvm::map_to_vector(types, [&](Type type) -> Value {
                              return arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
                            }));
-      return branch;
+      return SmallVector<Value>(branch.getResults());
     };
 
+    // The values of iteration i + a travel as the loop's carried values a * loads + l; those of a = 0 are this iteration's.
+    constexpr int64_t scalesAhead = 3;
+    int64_t distance = scales ? scalesAhead : 1, count = loads.size();
     SmallVector<Value> initial(loop.getInitArgs());
-    llvm::append_range(initial, loadAt(loop.getLowerBound()).getResults());
+    Value iteration = loop.getLowerBound();
+    for (int64_t a = 0; a < distance; ++a) {
+      llvm::append_range(initial, loadAt(iteration));
+      iteration = arith::AddIOp::create(b, loc, iteration, loop.getStep());
+    }
     unsigned carried = loop.getInitArgs().size();
     auto ahead = scf::ForOp::create(b, loc, loop.getLowerBound(), loop.getUpperBound(), loop.getStep(), initial);
     b.setInsertionPointToStart(ahead.getBody());
-    Value next = arith::AddIOp::create(b, loc, ahead.getInductionVar(), loop.getStep());
+    Value next = ahead.getInductionVar();
+    for (int64_t a = 0; a < distance; ++a)
+      next = arith::AddIOp::create(b, loc, next, loop.getStep());
     // The slice is cloned while it still belongs to the old loop.
-    scf::IfOp nextLoads = loadAt(next);
+    SmallVector<Value> nextLoads = loadAt(next);
     SmallVector<Value> yielded(loop.getBody()->getTerminator()->getOperands());
-    llvm::append_range(yielded, nextLoads.getResults());
+    llvm::append_range(yielded, ahead.getRegionIterArgs().drop_front(carried + count));
+    llvm::append_range(yielded, nextLoads);
     for (auto [i, load] : llvm::enumerate(loads)) {
       load->getResult(0).replaceAllUsesWith(ahead.getRegionIterArg(carried + i));
       load->erase();

@@ -41,18 +41,25 @@ struct Stage {
     }
     return offset;
   }
+  template <typename Fetch> SmallVector<Fetch> of() const {
+    SmallVector<Fetch> found;
+    for (Operation *fetch : fetches)
+      if (auto one = llvm::dyn_cast<Fetch>(fetch))
+        found.push_back(one);
+    return found;
+  }
   int64_t bytes() const { return llvm::alignTo(offsetOf(nullptr), 1024); }
 };
 
-/// What the producer runs: the loops and branches around the fetches, and what these and the fetches need.
-class ProducerSlice {
+/// What one side that fetches runs: the loops and branches around its fetches, and what these and the fetches need.
+template <typename Fetch> class Slice {
 public:
-  ProducerSlice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages) : function(function), stages(stages) {}
+  Slice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages) : function(function), stages(stages) {}
 
   LogicalResult collect() {
     for (auto &[block, stage] : stages) {
       for (Operation *fetch : stage.fetches)
-        if (failed(need(fetch->getOperands(), fetch)))
+        if (llvm::isa<Fetch>(fetch) && failed(need(fetch->getOperands(), fetch)))
           return failure();
       for (Operation *around = block->getParentOp(); around != function; around = around->getParentOp()) {
         if (!llvm::isa<scf::ForOp, scf::IfOp>(around))
@@ -71,9 +78,9 @@ public:
 
   void clone(Block &from, OpBuilder &b, IRMapping &mapping) {
     auto stage = stages.find(&from);
-    size_t left = stage == stages.end() ? 0 : stage->second.fetches.size();
+    size_t left = llvm::count_if(from, [](Operation &op) { return llvm::isa<Fetch>(op); });
     for (Operation &op : from) {
-      if (llvm::isa<FetchOp, FetchScalesOp>(op)) {
+      if (llvm::isa<Fetch>(op)) {
         if (--left == 0) // all operands are there
           copy(stage->second, b, mapping);
       } else if (path.contains(&op)) {
@@ -87,18 +94,22 @@ public:
 private:
   void copy(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
     auto mapped = [&](Value v) { return v ? mapping.lookupOrDefault(v) : v; };
-    Value slot = AcquireOp::create(b, stage.fetches.front()->getLoc(), b.getIndexType());
-    for (Operation *op : stage.fetches) {
-      Location loc = op->getLoc();
-      if (auto fetch = llvm::dyn_cast<FetchOp>(op)) {
+    Location loc = stage.fetches.front()->getLoc();
+    if constexpr (std::is_same_v<Fetch, FetchOp>) {
+      Value slot = AcquireOp::create(b, loc, b.getIndexType());
+      for (FetchOp fetch : stage.of<FetchOp>())
         CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
-                       stage.offsetOf(op), fetch.getResult().getType(), fetch.getMulticast());
-        continue;
-      }
-      auto fetch = llvm::cast<FetchScalesOp>(op);
-      CopyScalesOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()),
-                           mapped(fetch.getLimit()), fetch.getHeight(), mapped(fetch.getStride()), slot, stage.offsetOf(op),
-                           fetch.getResult().getType());
+                       stage.offsetOf(fetch), fetch.getResult().getType(), fetch.getMulticast());
+    } else {
+      SmallVector<Value> held;
+      for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
+        held.push_back(LoadScalesOp::create(b, loc, HeldScalesType::get(b.getContext(), fetch.getResult().getType().getCount()),
+                                            mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()),
+                                            mapped(fetch.getLimit()), fetch.getHeight(), mapped(fetch.getStride())));
+      Value slot = AcquireOp::create(b, loc, b.getIndexType());
+      for (auto [fetch, scales] : llvm::zip(stage.of<FetchScalesOp>(), held))
+        PutScalesOp::create(b, loc, scales, slot, stage.offsetOf(fetch));
+      CommitOp::create(b, loc, slot);
     }
   }
 
@@ -175,19 +186,23 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
       function.emitError() << "expected attribute " << kStages;
       return signalPassFailure();
     }
-    ProducerSlice slice(function, stages);
-    if (failed(slice.collect()))
+    Slice<FetchOp> tileSide(function, stages);
+    Slice<FetchScalesOp> scaleSide(function, stages);
+    if (failed(tileSide.collect()) || failed(scaleSide.collect()))
       return signalPassFailure();
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
     auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, IntegerAttr());
-    Block *producer = b.createBlock(&roles.getProducer());
     IRMapping mapping;
-    slice.clone(entry, b, mapping);
-    Block *consumer = b.createBlock(&roles.getConsumer());
+    b.createBlock(&roles.getTiles());
+    tileSide.clone(entry, b, mapping);
+    mapping.clear();
+    b.createBlock(&roles.getScales());
+    if (!first.of<FetchScalesOp>().empty())
+      scaleSide.clone(entry, b, mapping);
+    Block *compute = b.createBlock(&roles.getCompute());
     auto &ops = entry.getOperations();
-    consumer->getOperations().splice(consumer->end(), ops, ops.begin(), Block::iterator(roles));
-    (void)producer;
+    compute->getOperations().splice(compute->end(), ops, ops.begin(), Block::iterator(roles));
     for (auto &[block, stage] : stages)
       consume(block, stage);
   }

@@ -11,7 +11,7 @@ from .conversions import float_dtype
 from .eager import operation
 from .elementwise import materialize
 from .movement import index_vector
-from .sizes import fixed, join, join_shapes, show
+from .sizes import fixed, join, join_shapes, show, specialize
 from .values import Traced, TracedScaled
 
 
@@ -60,7 +60,8 @@ def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = N
     a, b = _operands("matmul", a, b, 2)
     join(a.shape[1], b.shape[1], "matmul: K of a and b")
     dtype = dtypes.float32 if accumulate is not None else float_dtype(out_dtype, "matmul")
-    shape = (a.shape[0], b.shape[0])
+    # The weights' rows are the result's columns, on whose number the kernel's tiles and accesses hang.
+    shape = (a.shape[0], specialize(b.shape[0]))
     extra = _accumulate("matmul", accumulate, shape)
     result = TensorType(shape, dtype)
     ssa = a.builder.op(f"mx.matmul {a.ssa}, {b.ssa}", *extra, " : ", a.type, ", ", b.type, " -> ", result)

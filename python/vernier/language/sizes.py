@@ -6,13 +6,18 @@ from ..errors import CompileError
 
 
 class Dim:
-    """A run-time size. Sizes that an operation needs equal are joined; joined with a number, the size is that number."""
+    """A run-time size. Sizes that an operation needs equal are joined; joined with a number, the size is that number.
 
-    __slots__ = ("link", "number")
+    `hint` is the size in the call that is traced, where there is one: see `specialize`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("hint", "link", "number", "specialized")
+
+    def __init__(self, hint: int | None = None) -> None:
         self.link: Dim | None = None
         self.number: int | None = None
+        self.hint = hint
+        self.specialized = False
 
     def root(self) -> Dim:
         dim = self
@@ -53,8 +58,18 @@ def join(a: Size, b: Size, what: str) -> Size:
         return y
     assert isinstance(a, Dim) and isinstance(b, Dim)
     if a.root() is not b.root():
+        if a.root().hint is None:
+            a.root().hint = b.root().hint
         b.root().link = a.root()
     return a
+
+
+def specialize(size: Size) -> Size:
+    """Makes a run-time size the number that it is in this call: other calls are then compiled apart."""
+    if fixed(size) is None and isinstance(size, Dim) and size.root().hint is not None:
+        size.root().number = size.root().hint
+        size.root().specialized = True
+    return size
 
 
 def join_shapes(a: Shape, b: Shape, what: str) -> Shape:
