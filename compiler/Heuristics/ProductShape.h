@@ -9,8 +9,8 @@ namespace vernier::heuristics {
 /// What the choice hangs on. Rows are a run-time number.
 struct ProductNeeds {
   int64_t cols = 0;          ///< of the result; 0: a run-time number.
-  int64_t elementBits = 8;   ///< of the staged operands.
-  bool scaled = true;        ///< partial sums are scaled apart: they need registers of their own.
+  int64_t scaledBlocks = 1;  ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
+  bool columnScales = false; ///< every column of the result has scales of its own, rather than 128 together.
 };
 
 /// A tile has `slabs` * 64 * `warpgroups` rows: each slab is one accumulator of every consumer thread.
@@ -20,7 +20,7 @@ struct ProductShape {
   int64_t cols = 128;
   int64_t stages = 4;
   int64_t cluster = 2; ///< blocks, side by side across the columns, that fetch the left operand together.
-  int64_t band = 16; ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
+  int64_t band = 8; ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }

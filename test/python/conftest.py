@@ -40,6 +40,12 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
+@pytest.fixture
+def summed(request):
+    """What the order and the depth of sums may change, relative: FP32 on the host, the tensor cores' on a GPU."""
+    return 1e-6 if request.config.getoption("--device") == "cpu" else 1e-3
+
+
 def to_device(value):
     """NumPy arrays in nested values as CUDA tensors."""
     import torch
@@ -100,6 +106,11 @@ def _run_on_gpu():
     def call(self, *args, **kwargs):
         if not _numpy_only(args) and not _numpy_only(kwargs):
             return on_host(self, *args, **kwargs)
-        return to_host(on_host(self, *to_device(args), **to_device(kwargs)))
+        try:
+            return to_host(on_host(self, *to_device(args), **to_device(kwargs)))
+        except vn.CompileError as error:
+            if str(error).endswith('compile this function for target "host"'):
+                pytest.skip(str(error))  # a product that this target does not have
+            raise
 
     vn.Jit.__call__ = call

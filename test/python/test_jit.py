@@ -24,7 +24,7 @@ PROGRAM = """
 import numpy as np, vernier as vn
 f = vn.jit(lambda x: vn.quantize(x * 2.0, vn.FP8))
 f(np.ones((3, 128), np.float32))
-program = next(iter(f._programs.values())).program
+program = next(iter(f._programs.values()))[0].program
 print(program.outcome, program.note)
 """
 

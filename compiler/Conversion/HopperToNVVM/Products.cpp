@@ -72,8 +72,11 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   scf::IfOp sides = when(computes, true);
   meetCluster(); // a block that has ended can neither be written to nor be told
   OpBuilder::InsertionGuard guard(b);
-  // One warpgroup needs few registers; the others share what it gives back.
-  constexpr int64_t producerRegisters = 56, registerFile = 65536;
+  // The warpgroup that fetches needs few registers, some for each of the scales it holds; the others share what it gives back.
+  constexpr int64_t registerFile = 65536;
+  int64_t held = 0;
+  op.getScales().walk([&](hopper::PutScalesOp) { ++held; });
+  int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(40 + 6 * held, 8), 40, 96);
   int64_t threads = consumers + hopper::kWarpgroup;
   int64_t entry = std::min<int64_t>(255, registerFile / threads) / 8 * 8;
   int64_t spare = registerFile - producerRegisters * hopper::kWarpgroup;

@@ -112,13 +112,26 @@ private:
                                          height, e.stride(operand.value, 1));
   }
 
+  /// A tile with few rows leaves its other slabs out.
   void emitTile(const Tile &tile, Value group) {
-    SmallVector<Rows> rows;
-    SmallVector<Value> sums;
-    for (int64_t slab = 0; slab < shape.slabs; ++slab) {
-      rows.push_back(rowsOf(tile, slab));
-      sums.push_back(e.zeros(e.tile(e.R, e.C, b.getF32Type())));
-    }
+    if (shape.slabs == 1)
+      return emitSlabs(tile, group, 1);
+    auto branch = scf::IfOp::create(
+        b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, tile.rows, e.index(shape.slabRows())), /*withElse=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    emitSlabs(tile, group, shape.slabs);
+    b.setInsertionPointToStart(branch.elseBlock());
+    emitSlabs(tile, group, 1);
+  }
+
+  /// FP32 scales of the blocks of K in a staged tile: one a row, and one a column or one for all.
+  struct Scales {
+    Value rows, cols;
+  };
+
+  void emitSlabs(const Tile &tile, Value group, int64_t slabs) {
+    SmallVector<Value> sums(slabs, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
     Value rightRow = firstCol;
     if (group)
       rightRow = e.add(arith::MulIOp::create(b, loc, group, e.size(right.value, 1)), rightRow);
@@ -129,30 +142,56 @@ private:
       Value k = loop.getInductionVar();
       Value a = fetch(left, tile.firstRow, k, shape.rows(), shape.cluster > 1);
       Value c = fetch(right, rightRow, k, shape.cols, /*multicast=*/false);
-      Value leftScales, columnScale;
-      if (left.format) {
-        leftScales = fetchScales(left, {}, tile.firstRow, k, shape.rows());
-        Value rightScales = fetchScales(right, group, firstCol, k, 1);
-        columnScale = hopper::ReadScalesOp::create(b, loc, e.tile(1, 1, b.getF32Type()), rightScales, 0);
-      }
-      SmallVector<Value> next;
-      for (int64_t slab = 0; slab < shape.slabs; ++slab) {
-        Value sum = loop.getRegionIterArg(slab), into = left.format ? Value() : sum;
-        Value product = hopper::MultiplyOp::create(b, loc, sum.getType(), a, c, into, slab * shape.slabRows(), 0, depth);
-        if (left.format) {
-          Value scale = hopper::ReadScalesOp::create(b, loc, e.tile(e.R, 1, b.getF32Type()), leftScales, slab * shape.slabRows());
-          scale = arith::MulFOp::create(b, loc, scale, e.expandLike(columnScale, scale));
-          // Two scales near the ends of their range must not make a NaN of a sum that is 0.
-          scale = arith::MinimumFOp::create(b, loc, scale, e.lanes.f32(scale, 0x1p127));
-          product = math::FmaOp::create(b, loc, product, e.expand(scale, e.R, e.C), sum);
-        }
-        next.push_back(product);
-      }
+      SmallVector<Value> next(loop.getRegionIterArgs());
+      if (!left.format)
+        for (auto [slab, sum] : llvm::enumerate(next))
+          sum = multiply(a, c, sum, int64_t(slab), 0, depth);
+      else
+        addScaled(next, tile, group, k, a, c);
       scf::YieldOp::create(b, loc, next);
     }
-    for (int64_t slab = 0; slab < shape.slabs; ++slab)
-      store(loop.getResult(slab), rows[slab]);
+    for (int64_t slab = 0; slab < slabs; ++slab)
+      store(loop.getResult(slab), rowsOf(tile, slab));
   }
+
+  Value multiply(Value a, Value c, Value into, int64_t slab, int64_t first, int64_t count) {
+    auto type = e.tile(e.R, e.C, b.getF32Type());
+    return hopper::MultiplyOp::create(b, loc, type, a, c, into, slab * shape.slabRows(), first, count);
+  }
+
+  /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
+  void addScaled(SmallVector<Value> &sums, const Tile &tile, Value group, Value k, Value a, Value c) {
+    int64_t width = left.format.getBlockCols();
+    SmallVector<Scales> staged;
+    for (int64_t first = 0; first < depth; first += width)
+      staged.push_back({fetchScales(left, {}, tile.firstRow, e.addTo(k, first), shape.rows()),
+                        fetchScales(right, group, firstCol, e.addTo(k, first), columnScales() ? shape.cols : 1)});
+    // Read before the products, which they then need not wait for.
+    auto read = [&](Value scales, int64_t rows, int64_t cols, int64_t first) -> Value {
+      return hopper::ReadScalesOp::create(b, loc, e.tile(rows, cols, b.getF32Type()), scales, first);
+    };
+    for (auto [block, scales] : llvm::enumerate(staged)) {
+      Value cols = read(scales.cols, 1, columnScales() ? e.C : 1, 0);
+      SmallVector<Value> rows;
+      for (size_t slab = 0; slab < sums.size(); ++slab) {
+        Value row = read(scales.rows, e.R, 1, int64_t(slab) * shape.slabRows());
+        if (!columnScales()) {
+          row = arith::MulFOp::create(b, loc, row, e.expandLike(cols, row));
+          // Two scales near the ends of their range must not make a NaN of a sum that is 0.
+          row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
+        }
+        rows.push_back(row);
+      }
+      for (auto [slab, sum] : llvm::enumerate(sums)) {
+        Value product = multiply(a, c, {}, int64_t(slab), int64_t(block) * width, width);
+        if (columnScales())
+          product = arith::MulFOp::create(b, loc, product, e.expand(cols, e.R, e.C));
+        sum = math::FmaOp::create(b, loc, product, e.expand(rows[slab], e.R, e.C), sum);
+      }
+    }
+  }
+
+  bool columnScales() const { return right.format.getBlockRows() == 1; }
 
   void store(Value sum, const Rows &rows) {
     Value limit = columnLimit();
@@ -214,12 +253,16 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
     return "operands of different elements have no sm_90a lowering yet";
   if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type>(left.element))
     return "operands must be E4M3 codes, bf16 or f16 on sm_90a";
-  if (left.format && (left.format.getBlockCols() != 128 || right.format.getBlockCols() != 128 ||
-                      right.format.getBlockRows() != 128))
-    return "scaled operands must have blocks of 1x128 (or 128x128) and 128x128 on sm_90a";
+  auto known = [](mx::FormatAttr format) {
+    int64_t height = format.getBlockRows(), width = format.getBlockCols();
+    return (height == 1 && (width == 32 || width == 128)) || (height == 128 && width == 128);
+  };
+  if (left.format && (!known(left.format) || !known(right.format) ||
+                      left.format.getBlockCols() != right.format.getBlockCols()))
+    return "scaled operands must both have blocks of 128 (or both of 32) along K on sm_90a";
   ArrayRef<int64_t> shape = mx::shapeOf(op.getLeft().getType());
   int64_t bytes = shape[1] * left.element.getIntOrFloatBitWidth() / 8;
-  if (ShapedType::isDynamic(shape[1]) || bytes % 16)
+  if (ShapedType::isDynamic(shape[1]) || shape[1] == 0 || bytes % 16)
     return "K must be known and a multiple of " + std::to_string(128 / left.element.getIntOrFloatBitWidth()) + " on sm_90a";
   return {};
 }
@@ -230,8 +273,9 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   heuristics::ProductNeeds needs;
   int64_t cols = mx::shapeOf(op->getResult(0).getType())[1];
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
-  needs.elementBits = left.element.getIntOrFloatBitWidth();
-  needs.scaled = bool(left.format);
+  Operand right(op.getRight());
+  needs.scaledBlocks = left.format ? 128 / left.format.getBlockCols() : 0;
+  needs.columnScales = right.format && right.format.getBlockRows() == 1;
   return heuristics::chooseProduct(needs);
 }
 

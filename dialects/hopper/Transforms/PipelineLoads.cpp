@@ -110,8 +110,10 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     };
 
     // The values of iteration i + a travel as the loop's carried values a * loads + l; those of a = 0 are this iteration's.
-    constexpr int64_t scalesAhead = 3;
-    int64_t distance = scales ? scalesAhead : 1, count = loads.size();
+    // As many as a few registers hold.
+    constexpr int64_t mostAhead = 3, mostHeld = 12;
+    int64_t count = loads.size();
+    int64_t distance = scales ? std::clamp<int64_t>(mostHeld / count, 1, mostAhead) : 1;
     SmallVector<Value> initial(loop.getInitArgs());
     Value iteration = loop.getLowerBound();
     for (int64_t a = 0; a < distance; ++a) {
