@@ -75,11 +75,15 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   // The warpgroup that fetches needs few registers, some for each of the scales it holds; the others share what it gives back.
   constexpr int64_t registerFile = 65536;
   int64_t held = 0;
-  op.getScales().walk([&](hopper::PutScalesOp) { ++held; });
+  op.getScales().walk([&](hopper::CommitOp commit) {
+    auto puts = commit->getBlock()->getOps<hopper::PutScalesOp>();
+    held = std::max<int64_t>(held, std::distance(puts.begin(), puts.end()));
+  });
   int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(40 + 6 * held, 8), 40, 96);
   int64_t threads = consumers + hopper::kWarpgroup;
   int64_t entry = std::min<int64_t>(255, registerFile / threads) / 8 * 8;
-  int64_t spare = registerFile - producerRegisters * hopper::kWarpgroup;
+  // Of those that the block was launched with: asking for more would wait for ever.
+  int64_t spare = entry * threads - producerRegisters * hopper::kWarpgroup;
   int64_t consumerRegisters = std::min<int64_t>(240, spare / consumers / 8 * 8);
   auto registers = [&](int64_t count) {
     auto action = count > entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
@@ -145,8 +149,9 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
 void Distribution::meetCluster() {
   if (cluster == 1)
     return barrier();
-  NVVM::ClusterArriveOp::create(b, loc, b.getUnitAttr());
-  NVVM::ClusterWaitOp::create(b, loc, b.getUnitAttr());
+  // Not the aligned form: of a warp that fetches, the lanes may arrive one after the other.
+  NVVM::ClusterArriveOp::create(b, loc, UnitAttr());
+  NVVM::ClusterWaitOp::create(b, loc, UnitAttr());
 }
 
 Value Distribution::stagedPointer(Value slot, int64_t offset) {
