@@ -12,68 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import torch
 import vernier as vn
-from vernier import kinds
-
-DEVICE = "cuda"
-
-
-def clocks() -> dict[str, str]:
-    fields = "name,driver_version,power.limit,clocks.sm,clocks.mem"
-    line = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"], capture_output=True, text=True
-    ).stdout
-    return dict(zip(fields.split(","), (v.strip() for v in line.splitlines()[0].split(",")))) if line else {}
-
-
-class Timer:
-    def __init__(self) -> None:
-        self.flush = torch.empty(256 << 20, dtype=torch.uint8, device=DEVICE)
-
-    def microseconds(self, work: Any, repeats: int = 20) -> float:
-        work()
-        work()
-        times = []
-        for _ in range(repeats):
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            self.flush.zero_()
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            times.append(start.elapsed_time(end) * 1e3)
-        return statistics.median(times)
-
-    def copy_bytes_per_microsecond(self) -> float:
-        source = torch.empty(1 << 30, dtype=torch.uint8, device=DEVICE).random_()
-        target = torch.empty_like(source)
-        return 2 * source.numel() / self.microseconds(lambda: target.copy_(source))
-
-
-def prepared(function: Any, args: tuple[Any, ...]) -> tuple[Any, int, list[dict[str, Any]]]:
-    """The launch alone, with results in buffers that exist; bytes moved; kernels."""
-    program, values, _ = vn.jit(function)._prepare(args, {})
-    raws, outs, keep = [v.raw for v in values], [], []
-    for shape, buffers in program.program.prepare(raws):
-        made = [kinds.TORCH.empty(tuple(s), vn.dtypes.BY_MLIR[e], 0) for e, s in buffers]
-        keep.append(made)
-        outs.append((shape, [m.data_ptr() for m in made]))
-    stream = torch.cuda.current_stream().cuda_stream
-    kernels = program.kernels(values)
-    moved = sum(k["bytes_read"] + k["bytes_written"] for k in kernels)
-
-    def work(keep: Any = keep, values: Any = values) -> None:
-        program.program.run(raws, outs, 0, stream)
-
-    return work, moved, kernels
-
+from device import DEVICE, Timer, clocks, compare, prepared
 
 def to_host(value: Any) -> Any:
     if isinstance(value, vn.ScaledTensor):
@@ -183,23 +128,6 @@ def plot(record: dict[str, Any], path: str) -> None:
     axes.tick_params(axis="y", labelsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-
-
-def compare(record: dict[str, Any], path: str) -> int:
-    with open(path) as file:
-        before = json.load(file)
-    same = ("name", "driver_version", "power.limit")
-    if any(before["conditions"].get(k) != record["conditions"].get(k) for k in same):
-        print(f"{path} was taken under other conditions ({before['conditions']}); not compared")
-        return 0
-    known = {(r["operation"], tuple(r["shape"])): r["microseconds"] for r in before["results"]}
-    slower = 0
-    for row in record["results"]:
-        old = known.get((row["operation"], tuple(row["shape"])))
-        if old and row["microseconds"] > 1.05 * old:
-            print(f"slower: {row['operation']} {row['shape']}: {row['microseconds']:.1f} us, was {old:.1f}")
-            slower += 1
-    return slower
 
 
 def main() -> int:

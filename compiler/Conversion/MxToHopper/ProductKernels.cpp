@@ -220,10 +220,10 @@ private:
     clear(last, e.size(left.value, 0));
   }
 
-  /// Null where every tile is whole.
+  /// Null where every tile of every block of a cluster is whole.
   Value columnLimit() {
     int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
-    return !ShapedType::isDynamic(cols) && cols % shape.cols == 0 ? Value() : e.size(result, 1);
+    return !ShapedType::isDynamic(cols) && cols % (shape.cols * shape.cluster) == 0 ? Value() : e.size(result, 1);
   }
   int64_t alignment() {
     int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);

@@ -1,0 +1,153 @@
+"""Matrix products on a GPU against cuBLASLt's blockwise FP8 product, and DeepGEMM where it is installed, in the same run.
+
+    ./vernier bench gemm [NAME ...] [--record FILE] [--check FILE] [--plot FILE] [--peer deep_gemm]
+
+Operands are FP8 with 1x128 and 128x128 scales, results bfloat16. A row is the median of device-event timings with the L2 cache
+flushed before each, random data, launches alone (results in buffers that exist). The floor is the larger of the bytes
+over the copy speed and the operations over the peak of the tensor cores at the GPU's highest clock. Every row is checked against
+float64 of the decoded operands on some rows before it is timed. `--check` compares with a stored record of the same GPU and
+driver, and fails where a row has become more than 5% slower. Needs one Hopper GPU and torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import random
+import sys
+from typing import Any
+
+import torch
+import vernier as vn
+from device import DEVICE, Timer, clocks, compare, prepared
+
+DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
+         (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
+GROUPED = [(groups, rows, n, k) for groups, rows in ((4, 8192), (8, 4096), (32, 1024)) for n, k in ((4096, 7168), (7168, 2048))]
+PEAK_PER_CLOCK = 8192
+"""FP8 operations of a multiprocessor's tensor cores per cycle: 4096 multiplications and as many additions."""
+
+
+def dense(a: Any, b: Any) -> Any:
+    return vn.matmul(a, b, vn.bfloat16)
+
+
+def grouped(a: Any, b: Any, offsets: Any) -> Any:
+    return vn.grouped_matmul(a, b, offsets, vn.bfloat16)
+
+
+def operand(rows: int, k: int, format: Any) -> Any:
+    return vn.quantize(torch.randn(rows, k, device=DEVICE).bfloat16(), format)
+
+
+def check(result: torch.Tensor, a: Any, b: Any) -> None:
+    """The last rows, against float64."""
+    rows = min(64, a.shape[0])
+    left = vn.ScaledTensor(a.payload[-rows:].contiguous(), a.scales[-rows:].contiguous(), a.format, (rows, a.shape[1]))
+    expected = vn.dequantize(left, vn.float32).double() @ vn.dequantize(b, vn.float32).double().T
+    error = ((result[-rows:].double() - expected).norm() / expected.norm()).item()
+    assert error < 3e-3, f"relative error {error:.1e}"  # the result is bfloat16
+
+
+def cublaslt(a: Any, b: Any) -> Any:
+    """The same product by torch._scaled_mm, with the scales as FP32 in the layout that it wants."""
+    left, right = a.payload.view(torch.float8_e4m3fn), b.payload.view(torch.float8_e4m3fn).t()
+    rows = torch.exp2(a.scales.float() - 127).t().contiguous().t()
+    blocks = torch.exp2(b.scales.float() - 127).t()
+    return lambda: torch._scaled_mm(left, right, rows, blocks, out_dtype=torch.bfloat16)
+
+
+def deep_gemm(a: Any, b: Any) -> Any:
+    library = importlib.import_module("deep_gemm")
+    result = torch.empty(a.shape[0], b.shape[0], dtype=torch.bfloat16, device=DEVICE)
+    left = (a.payload.view(torch.float8_e4m3fn), torch.exp2(a.scales.float() - 127))
+    right = (b.payload.view(torch.float8_e4m3fn), torch.exp2(b.scales.float() - 127))
+    return lambda: library.fp8_gemm_nt(left, right, result)
+
+
+def jobs(peers: list[str]) -> Any:
+    for m, n, k in DENSE:
+        a, b = operand(m, k, vn.FP8), operand(n, k, vn.FP8_BLOCK)
+        others = {"cublaslt": cublaslt(a, b)}
+        if "deep_gemm" in peers:
+            others["deep_gemm"] = deep_gemm(a, b)
+        yield "dense", (m, n, k), dense, (a, b), (a, b), others
+    for groups, mean, n, k in GROUPED:
+        draw = random.Random(0)
+        sizes = [int(mean * draw.uniform(0.7, 1.3)) for _ in range(groups)]
+        m = sum(sizes)
+        offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0).tolist()], dtype=torch.int32, device=DEVICE)
+        a, one = operand(m, k, vn.FP8), operand(groups * n, k, vn.FP8_BLOCK)
+        b = vn.ScaledTensor(one.payload.view(groups, n, k), one.scales.view(groups, n // 128, k // 128), vn.FP8_BLOCK,
+                            (groups, n, k))  # fmt: skip
+        last = vn.ScaledTensor(b.payload[-1], b.scales[-1], vn.FP8_BLOCK, (n, k))
+        yield f"{groups} groups", (m, n, k), grouped, (a, b, offsets), (a, last), {}
+
+
+def plot(record: dict[str, Any], path: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = record["results"]
+    names = [f"{r['operation']} {'x'.join(map(str, r['shape']))}" for r in rows]
+    figure, axes = pyplot.subplots(figsize=(9, 0.4 * len(rows) + 1.2))
+    at = range(len(rows))
+    axes.barh([i - 0.2 for i in at], [r["tflops"] for r in rows], height=0.4, color="#2a6f97", label="vernier")
+    axes.barh([i + 0.2 for i in at], [r["peers"].get("cublaslt", 0) for r in rows], height=0.4, color="#bbbbbb", label="cuBLASLt")
+    axes.set_yticks(list(at), names, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"TFLOPS ({record['conditions'].get('name', '')})")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="only rows whose name and shape have one of these in them")
+    parser.add_argument("--record")
+    parser.add_argument("--check")
+    parser.add_argument("--plot")
+    parser.add_argument("--peer", action="append", default=[], choices=("deep_gemm",), help="a package to compare with")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    timer, before = Timer(), clocks()
+    copy = timer.copy_bytes_per_microsecond()
+    device = torch.cuda.get_device_properties(0)
+    peak = PEAK_PER_CLOCK * device.multi_processor_count * float(before.get("clocks.max.sm", "1980 MHz").split()[0]) / 1e6
+    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0}, "copy_bytes_per_microsecond": copy,
+                              "peak_tflops": peak, "results": []}  # fmt: skip
+    print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s, FP8 peak {peak:.0f} TFLOPS at the highest clock")
+    print(f"{'product':12}{'M':>7}{'N':>7}{'K':>7}{'us':>9}{'floor':>8}{'TFLOPS':>8}  peers: TFLOPS, ratio")
+    for name, (m, n, k), function, args, checked, others in jobs(options.peer):
+        if options.names and not any(text in f"{name} {m}x{n}x{k}" for text in options.names):
+            continue
+        check(function(*args), *checked)
+        work, moved, kernels = prepared(function, args)
+        time, work_done = timer.microseconds(work), 2 * m * n * k / 1e6
+        row = {"operation": name, "shape": (m, n, k), "microseconds": time, "floor": max(moved / copy, work_done / peak),
+               "tflops": work_done / time, "registers": [kernel["registers"] for kernel in kernels],
+               "peers": {peer: work_done / timer.microseconds(run) for peer, run in others.items()}}  # fmt: skip
+        record["results"].append(row)
+        text = ", ".join(f"{peer} {speed:.0f}, {row['tflops'] / speed:.3f}" for peer, speed in row["peers"].items())
+        print(f"{name:12}{m:7}{n:7}{k:7}{time:9.1f}{row['floor']:8.1f}{row['tflops']:8.0f}  {text}", flush=True)
+    for peer in ("cublaslt", "deep_gemm"):
+        ratios = [r["tflops"] / r["peers"][peer] for r in record["results"] if peer in r["peers"]]
+        if ratios:
+            mean = torch.tensor(ratios).log().mean().exp().item()
+            record[f"geometric_mean_over_{peer}"] = mean
+            print(f"geometric mean over {peer}: {mean:.3f}, least {min(ratios):.3f}")
+    record["clocks_after"] = clocks()
+    if options.record:
+        with open(options.record, "w") as file:
+            json.dump(record, file, indent=1)
+    if options.plot:
+        plot(record, options.plot)
+    return compare(record, options.check) if options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
