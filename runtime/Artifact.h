@@ -58,20 +58,20 @@ struct CheckSpec {
 /// Tiles of a matrix in memory, as the hardware fetches them: 128 bytes a row, in the 128-byte swizzle. The buffer's last
 /// dimension counts along a row, the others together count rows.
 struct TensorMapSpec {
-  int buffer = 0;  ///< of the artifact.
-  int rows = 0;    ///< of a tile.
+  int buffer = 0;      ///< of the artifact.
+  int rows = 0;        ///< of a tile.
   std::string element; ///< "f8", "bf16" or "f16".
 };
 
 /// How a kernel is launched on a GPU, and what the assembler says of it.
 struct LaunchSpec {
-  int threads = 0;             ///< of a block; 0: not a kernel for a GPU.
-  int64_t sharedBytes = 0;     ///< of a block.
-  int waves = 1;               ///< blocks for each one that runs at a time; each block walks over its share of the tasks.
-  int cluster = 1;             ///< thread blocks that run together; a task is theirs.
-  std::vector<SizeExpr> tasks; ///< their product is the number of tasks; blocks beyond it would have none.
+  int threads = 0;                 ///< of a block; 0: not a kernel for a GPU.
+  int64_t sharedBytes = 0;         ///< of a block.
+  int waves = 1;                   ///< blocks for each one that runs at a time; each block walks over its share of the tasks.
+  int cluster = 1;                 ///< thread blocks that run together; a task is theirs.
+  std::vector<SizeExpr> tasks;     ///< their product is the number of tasks; blocks beyond it would have none.
   std::vector<TensorMapSpec> maps; ///< operands after buffers and sizes.
-  int registers = 0;           ///< of a thread; 0 where the driver assembles.
+  int registers = 0;               ///< of a thread; 0 where the driver assembles.
   int64_t spillBytes = 0;
   std::vector<std::string> warnings;
 };

@@ -20,7 +20,7 @@ struct ProductShape {
   int64_t cols = 128;
   int64_t stages = 4;
   int64_t cluster = 2; ///< blocks, side by side across the columns, that fetch the left operand together.
-  int64_t band = 8; ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
+  int64_t band = 8;    ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }

@@ -160,7 +160,8 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // that are bound by instructions gain with a few.
   bool bound = needs.widestBytes == 1 || needs.work > 4;
   int64_t waves = tall || needs.gathers || needs.wholeRows || needs.downColumns ? 1 : bound ? 4 : 16;
-  return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, 0), blocks, waves};
+  return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, 0), blocks,
+          waves};
 }
 
 TileChoice vernier::heuristics::chooseTiles(mx::KernelOp kernel, const mx::KernelPlan &plan) {

@@ -96,7 +96,9 @@ def plot(record: dict[str, Any], path: str) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 0.4 * len(rows) + 1.2))
     at = range(len(rows))
     axes.barh([i - 0.2 for i in at], [r["tflops"] for r in rows], height=0.4, color="#2a6f97", label="vernier")
-    axes.barh([i + 0.2 for i in at], [r["peers"].get("cublaslt", 0) for r in rows], height=0.4, color="#bbbbbb", label="cuBLASLt")
+    axes.barh(
+        [i + 0.2 for i in at], [r["peers"].get("cublaslt", 0) for r in rows], height=0.4, color="#bbbbbb", label="cuBLASLt"
+    )
     axes.set_yticks(list(at), names, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(f"TFLOPS ({record['conditions'].get('name', '')})")

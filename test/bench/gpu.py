@@ -20,6 +20,7 @@ import torch
 import vernier as vn
 from device import DEVICE, Timer, clocks, compare, prepared
 
+
 def to_host(value: Any) -> Any:
     if isinstance(value, vn.ScaledTensor):
         return vn.ScaledTensor(value.payload.cpu(), value.scales.cpu(), value.format, value.shape, value.axis)

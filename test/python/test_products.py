@@ -22,7 +22,7 @@ def quantized(shape, format, seed):
 )
 @pytest.mark.parametrize("m", (0, 1, 7, 130, 300))
 def test_matmul(left, right, m, summed):
-    for n, k in ((1, 128), (40, 256), (130, 384)):
+    for n, k in ((1, 128), (40, 256), (130, 384), (384, 128)):
         a, b = quantized((m, k), left, 1), quantized((n, k), right, 2)
         expected = ref.matmul(to_reference(a), to_reference(b))
         assert relative(vn.matmul(a, b, vn.float32), expected) < summed  # FP32 sums of exact products

@@ -117,13 +117,13 @@ private:
   hopper::LayoutAttr layout;
   int64_t V, items; ///< columns and rows of a tile that a thread holds.
   hopper::RolesOp roles;
-  int64_t cluster = 1; ///< its blocks.
-  bool fetchesTiles = false;    ///< whether the side that is emitted fetches tiles.
-  int64_t firstScaleThread = 0; ///< of those that fetch scales.
-  mlir::Value currentSlot; ///< that the consumer is in, i32.
-  mlir::Value lastSums;    ///< results of the last product.
-  mlir::Value warpgroup; ///< of a thread that computes, i32.
-  RingState ring; ///< of the side that a thread is on.
+  int64_t cluster = 1;                      ///< its blocks.
+  bool fetchesTiles = false;                ///< whether the side that is emitted fetches tiles.
+  int64_t firstScaleThread = 0;             ///< of those that fetch scales.
+  mlir::Value currentSlot;                  ///< that the consumer is in, i32.
+  mlir::Value lastSums;                     ///< results of the last product.
+  mlir::Value warpgroup;                    ///< of a thread that computes, i32.
+  RingState ring;                           ///< of the side that a thread is on.
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;

@@ -28,8 +28,8 @@ SmallVector<Value> Distribution::swapChunks(SmallVector<Value> words, int64_t th
   Value all = i32(-1), clamp = i32(31);
   int64_t chunk = int64_t(words.size()) / threads; // words of a stripe that a thread holds; grows with every exchange
   for (int64_t bit = 1; bit < threads; bit *= 2) {
-    Value odd = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
-                                      arith::AndIOp::create(b, loc, thread, i32(bit)), i32(0));
+    Value odd =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, arith::AndIOp::create(b, loc, thread, i32(bit)), i32(0));
     SmallVector<Value> next;
     for (size_t first = 0; first < words.size(); first += size_t(2 * chunk)) {
       SmallVector<Value> kept, received;
@@ -37,8 +37,8 @@ SmallVector<Value> Distribution::swapChunks(SmallVector<Value> words, int64_t th
         Value even = words[first + w], other = words[first + chunk + w];
         kept.push_back(arith::SelectOp::create(b, loc, odd, other, even));
         Value sent = arith::SelectOp::create(b, loc, odd, even, other);
-        received.push_back(NVVM::ShflOp::create(b, loc, b.getI32Type(), all, sent, i32(bit), clamp, NVVM::ShflKind::bfly,
-                                                UnitAttr()));
+        received.push_back(
+            NVVM::ShflOp::create(b, loc, b.getI32Type(), all, sent, i32(bit), clamp, NVVM::ShflKind::bfly, UnitAttr()));
       }
       for (auto [mine, theirs] : llvm::zip(kept, received))
         next.push_back(arith::SelectOp::create(b, loc, odd, theirs, mine));

@@ -62,7 +62,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(when(first).thenBlock());
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(op.hasScales() ? 1 + kScaleThreads : 1),
+                                   Value());
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), false), i32(warps * cluster), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
@@ -168,7 +169,8 @@ LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
   Value last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
   SmallVector<Value> loaded;
   for (int64_t i = 0; i < heldScales(count); ++i) {
-    Value row = arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, number(op.getRow()), mine), index(i * kScaleThreads));
+    Value row =
+        arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, number(op.getRow()), mine), index(i * kScaleThreads));
     row = arith::MinUIOp::create(b, loc, row, last);
     if (height > 1)
       row = arith::DivUIOp::create(b, loc, row, index(height));
@@ -246,10 +248,9 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
     to = LLVM::AddrSpaceCastOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), to);
     blocks = arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(int16_t((1 << cluster) - 1)));
   }
-  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, to, map, ValueRange{coordinate(op.getCol()), row},
-                                                         barrierOf(slot, true), ValueRange{}, blocks, Value(),
-                                                         NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares,
-                                                         NVVM::CTAGroupKindAttr(), Value());
+  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot, true), ValueRange{}, blocks, Value(),
+      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares, NVVM::CTAGroupKindAttr(), Value());
   return success();
 }
 

@@ -27,8 +27,7 @@ GroupedTiles::Found GroupedTiles::find(Value number) {
   auto search = scf::WhileOp::create(b, loc, TypeRange{b.getIndexType(), b.getIndexType()}, ValueRange{e.index(0), groups});
   Block *before = b.createBlock(&search.getBefore(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
   Value span = arith::SubIOp::create(b, loc, before->getArgument(1), before->getArgument(0));
-  scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)),
-                           before->getArguments());
+  scf::ConditionOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, span, e.index(1)), before->getArguments());
   Block *after = b.createBlock(&search.getAfter(), {}, {b.getIndexType(), b.getIndexType()}, {loc, loc});
   Value low = after->getArgument(0), high = after->getArgument(1);
   Value middle = e.divide(e.add(low, high), 2);

@@ -71,7 +71,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
     TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
-    TaskCount tasks = product                                    ? emitProductKernel(emitter, shape, block, blocks)
+    TaskCount tasks = product                                ? emitProductKernel(emitter, shape, block, blocks)
                       : plan.kind == mx::KernelKind::Columns ? emitColumnKernel(emitter, block, blocks)
                                                              : emitRowKernel(emitter, block, blocks);
     func::ReturnOp::create(b, loc);

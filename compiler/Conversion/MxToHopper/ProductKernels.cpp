@@ -40,46 +40,75 @@ public:
     mx::Size rows = e.sizeOf(left.value, 0), cols = e.sizeOf(result, 1);
     if (op.getGroupOffsets())
       grouped.emplace(e, op.getGroupOffsets(), rows, shape.rows());
-    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}}, {{cols, shape.cols * shape.cluster}}};
-    tilesDown = grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows());
-    // A task is a cluster's: as many tiles side by side as it has blocks.
+    // A task is a cluster's: as many tiles side by side as it has blocks. There may be as many tasks as slabs, see below.
     int64_t together = shape.cols * shape.cluster;
-    tilesAcross = e.divide(e.addTo(e.size(cols), together - 1), together);
-    Value rank;
-    if (shape.cluster > 1) {
-      rank = arith::RemUIOp::create(b, loc, task, e.index(shape.cluster));
-      task = e.divide(task, shape.cluster);
-      step = e.divide(step, shape.cluster);
-    }
-    e.loop(task, arith::MulIOp::create(b, loc, tilesDown, tilesAcross), step, [&](Value number) {
-      auto [down, across] = placeOf(number);
-      if (rank)
-        across = e.add(arith::MulIOp::create(b, loc, across, e.index(shape.cluster)), rank);
-      firstCol = arith::MulIOp::create(b, loc, across, e.index(shape.cols));
-      if (!grouped) {
-        Value first = arith::MulIOp::create(b, loc, down, e.index(shape.rows()));
-        Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, e.size(rows), first), e.index(shape.rows()));
-        return emitTile({first, left, down}, {});
+    TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}},
+                    {{cols, together}},
+                    {{mx::Size::fixed(shape.slabs)}}};
+    tilesDown = narrow(grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows()));
+    tilesAcross = narrow(e.divide(e.addTo(e.size(cols), together - 1), together));
+    Value rank = narrow(task);
+    Value first = div(rank, i32(shape.cluster)), clusters = div(narrow(step), i32(shape.cluster));
+    rank = rem(rank, i32(shape.cluster));
+    // Where the last wave would leave more than half of the clusters idle, its tiles are shared out slab by slab.
+    Value tiles = mul(tilesDown, tilesAcross), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
+    Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
+    Value tasks = arith::SelectOp::create(b, loc, fits, arith::AddIOp::create(b, loc, whole, pieces), tiles);
+    e.loop(widen(first), widen(tasks), widen(clusters), [&](Value index) {
+      Value number = narrow(index), piece = i32(0), isPiece;
+      if (shape.slabs > 1) {
+        isPiece = arith::AndIOp::create(b, loc, fits, cmp(CmpIPredicate::uge, number, whole));
+        Value beyond = sub(number, whole);
+        piece = arith::SelectOp::create(b, loc, isPiece, rem(beyond, i32(shape.slabs)), piece);
+        Value tile = arith::AddIOp::create(b, loc, whole, div(beyond, i32(shape.slabs)));
+        number = arith::SelectOp::create(b, loc, isPiece, tile, number);
       }
-      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, down, e.index(0)), [&] { clearOutsideGroups(); });
-      GroupedTiles::Found found = grouped->find(down);
-      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, found.tile.rows, e.index(0)),
-             [&] { emitTile(found.tile, found.group); });
+      auto [down, across] = placeOf(number);
+      across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
+      firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
+      Tile tile;
+      Value group;
+      if (grouped) {
+        e.when(cmp(CmpIPredicate::eq, arith::OrIOp::create(b, loc, down, piece), i32(0)), [&] { clearOutsideGroups(); });
+        GroupedTiles::Found found = grouped->find(widen(down));
+        tile = found.tile, group = found.group;
+      } else {
+        Value first = arith::MulIOp::create(b, loc, widen(down), e.index(shape.rows()));
+        Value left = arith::SubIOp::create(b, loc, e.size(rows), first);
+        tile = {first, arith::MinUIOp::create(b, loc, left, e.index(shape.rows())), widen(down)};
+      }
+      if (isPiece)
+        tile = pieceOf(tile, isPiece, piece);
+      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, group); });
     });
     return count;
   }
 
 private:
+  // Tiles are counted in 32 bits: a division of 64 takes a hundred instructions.
+  Value i32(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(value))); }
+  Value narrow(Value v) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), v); }
+  Value widen(Value v) { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); }
+  Value div(Value a, Value c) { return arith::DivUIOp::create(b, loc, a, c); }
+  Value rem(Value a, Value c) { return arith::RemUIOp::create(b, loc, a, c); }
+  Value mul(Value a, Value c) { return arith::MulIOp::create(b, loc, a, c); }
+  Value sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
+  Value cmp(CmpIPredicate predicate, Value a, Value c) { return arith::CmpIOp::create(b, loc, predicate, a, c); }
+
   /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
   /// operands then stays in the L2 cache.
   std::pair<Value, Value> placeOf(Value number) {
-    auto div = [&](Value a, Value c) -> Value { return arith::DivUIOp::create(b, loc, a, c); };
-    auto rem = [&](Value a, Value c) -> Value { return arith::RemUIOp::create(b, loc, a, c); };
-    Value perBand = arith::MulIOp::create(b, loc, tilesAcross, e.index(shape.band));
-    Value first = arith::MulIOp::create(b, loc, div(number, perBand), e.index(shape.band));
-    Value height = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, tilesDown, first), e.index(shape.band));
-    Value inBand = rem(number, perBand);
-    return {e.add(first, rem(inBand, height)), div(inBand, height)};
+    Value perBand = mul(tilesAcross, i32(shape.band)), first = mul(div(number, perBand), i32(shape.band));
+    Value height = arith::MinUIOp::create(b, loc, sub(tilesDown, first), i32(shape.band)), inBand = rem(number, perBand);
+    return {arith::AddIOp::create(b, loc, first, rem(inBand, height)), div(inBand, height)};
+  }
+
+  /// One slab of a tile, where it is shared out.
+  Tile pieceOf(const Tile &tile, Value isPiece, Value piece) {
+    Value skipped = arith::MulIOp::create(b, loc, widen(piece), e.index(shape.slabRows()));
+    Value left = arith::SubIOp::create(b, loc, tile.rows, arith::MinUIOp::create(b, loc, skipped, tile.rows));
+    Value most = arith::SelectOp::create(b, loc, isPiece, e.index(shape.slabRows()), e.index(shape.rows()));
+    return {e.add(tile.firstRow, skipped), arith::MinUIOp::create(b, loc, left, most), tile.blockIndex};
   }
 
   /// Rows beyond the tile's are no rows of the result; nothing is read for them.
@@ -107,9 +136,9 @@ private:
       row = e.add(first, row);
       limit = e.add(first, limit);
     }
-    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count),
-                                         e.flattened(operand.value, 1), row, e.divide(k, operand.format.getBlockCols()), limit,
-                                         height, e.stride(operand.value, 1));
+    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count), e.flattened(operand.value, 1),
+                                         row, e.divide(k, operand.format.getBlockCols()), limit, height,
+                                         e.stride(operand.value, 1));
   }
 
   /// A tile with few rows leaves its other slabs out.
@@ -197,8 +226,8 @@ private:
     Value limit = columnLimit();
     if (accumulate)
       sum = arith::AddFOp::create(b, loc, sum,
-                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index, rows.present,
-                                                         firstCol, limit, e.stride(accumulate, 0), alignment()));
+                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index,
+                                                         rows.present, firstCol, limit, e.stride(accumulate, 0), alignment()));
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
     Value stored = element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
     hopper::StoreOp::create(b, loc, stored, e.outputBuffer(result), rows.index, rows.valid, firstCol, limit,
@@ -257,8 +286,7 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
     int64_t height = format.getBlockRows(), width = format.getBlockCols();
     return (height == 1 && (width == 32 || width == 128)) || (height == 128 && width == 128);
   };
-  if (left.format && (!known(left.format) || !known(right.format) ||
-                      left.format.getBlockCols() != right.format.getBlockCols()))
+  if (left.format && (!known(left.format) || !known(right.format) || left.format.getBlockCols() != right.format.getBlockCols()))
     return "scaled operands must both have blocks of 128 (or both of 32) along K on sm_90a";
   ArrayRef<int64_t> shape = mx::shapeOf(op.getLeft().getType());
   int64_t bytes = shape[1] * left.element.getIntOrFloatBitWidth() / 8;

@@ -24,12 +24,12 @@
 
 namespace vernier::hopper {
 // Attributes of a function that is a kernel.
-inline constexpr llvm::StringLiteral kLayout = "hopper.layout"; ///< the layout of its tiles.
-inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks"; ///< thread blocks that are to fit a multiprocessor.
-inline constexpr llvm::StringLiteral kWaves = "hopper.waves";   ///< blocks for each one that runs at a time.
-inline constexpr llvm::StringLiteral kStages = "hopper.stages"; ///< slots of the ring between producer and consumers.
+inline constexpr llvm::StringLiteral kLayout = "hopper.layout";   ///< the layout of its tiles.
+inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks";   ///< thread blocks that are to fit a multiprocessor.
+inline constexpr llvm::StringLiteral kWaves = "hopper.waves";     ///< blocks for each one that runs at a time.
+inline constexpr llvm::StringLiteral kStages = "hopper.stages";   ///< slots of the ring between producer and consumers.
 inline constexpr llvm::StringLiteral kCluster = "hopper.cluster"; ///< thread blocks of a cluster; neighbours in the grid.
-inline constexpr llvm::StringLiteral kShared = "hopper.shared"; ///< bytes of shared memory.
+inline constexpr llvm::StringLiteral kShared = "hopper.shared";   ///< bytes of shared memory.
 inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";  ///< number of tasks: a product of sums of {size, divisor, down}.
 inline constexpr llvm::StringLiteral kSizes = "vernier.sizes"; ///< what each index operand after the buffers is.
 inline constexpr llvm::StringLiteral kReadOnly = "hopper.read_only"; ///< on an operand: nothing writes through it.

@@ -72,7 +72,8 @@ LogicalResult MultiplyOp::verify() {
 LogicalResult ReadScalesOp::verify() {
   VectorType result = tileOf(getResult());
   int64_t count = result.getNumElements();
-  if (std::min(result.getDimSize(0), result.getDimSize(1)) != 1 || int64_t(getFirst()) + count > getScales().getType().getCount())
+  if (std::min(result.getDimSize(0), result.getDimSize(1)) != 1 ||
+      int64_t(getFirst()) + count > getScales().getType().getCount())
     return emitOpError() << "expected a row or a column of " << getScales().getType() << " at most, but got " << result;
   return success();
 }

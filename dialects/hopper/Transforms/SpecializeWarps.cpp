@@ -143,8 +143,7 @@ private:
       return clone(*loop.getBody(), b, mapping);
     }
     auto branch = llvm::cast<scf::IfOp>(op);
-    auto made =
-        scf::IfOp::create(b, op.getLoc(), mapping.lookupOrDefault(branch.getCondition()), bool(branch.elseBlock()));
+    auto made = scf::IfOp::create(b, op.getLoc(), mapping.lookupOrDefault(branch.getCondition()), bool(branch.elseBlock()));
     b.setInsertionPointToStart(made.thenBlock());
     clone(*branch.thenBlock(), b, mapping);
     if (branch.elseBlock()) {

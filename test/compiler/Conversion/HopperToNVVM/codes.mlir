@@ -1,6 +1,6 @@
 // RUN: vernier-opt %s --convert-hopper-to-nvvm | FileCheck %s
 
-// CHECK: llvm.mlir.global external @vernier_shared() {addr_space = 3 : i32, alignment = 128 : i64}
+// CHECK: llvm.mlir.global external @vernier_shared() {addr_space = 3 : i32, alignment = 1024 : i64}
 
 // Pairs of E4M3 have conversions; NaN codes keep their signs.
 // CHECK-LABEL: llvm.func @recode(

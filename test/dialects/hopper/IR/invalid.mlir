@@ -5,8 +5,8 @@ func.func private @powers() attributes {hopper.layout = #hopper.layout<8 x 1024,
 
 // -----
 
-// expected-error@+1 {{expected threads across times vector to be 1024 columns, but got 64 * 8}}
-func.func private @across() attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 2 x 64, vector = 8, rowGroup = 1>}
+// expected-error@+1 {{expected threads across times vector to divide 1024 columns, but got 256 * 8}}
+func.func private @across() attributes {hopper.layout = #hopper.layout<8 x 1024, threads = 2 x 256, vector = 8, rowGroup = 1>}
 
 // -----
 
@@ -50,5 +50,26 @@ func.func @kind(%x: vector<8x64xf32>) {
 func.func @elements(%x: vector<8x1xf32>) {
   // expected-error@+1 {{expected equal element types, but got 'vector<8x1xf32>' and 'vector<8x64xbf16>'}}
   %a = hopper.expand %x : vector<8x1xf32> -> vector<8x64xbf16>
+  return
+}
+
+// -----
+
+// expected-error@+1 {{expected at most 32 adjacent rows of threads, but got 64}}
+func.func private @adjacent() attributes {hopper.layout = #hopper.layout<64 x 128, threads = 32 x 4, vector = 2, rowGroup = 1, adjacent = 64>}
+
+// -----
+
+func.func @row_bytes(%m: memref<?x64xi8>, %i: index) {
+  // expected-error@+1 {{expected rows of 128 bytes, but got 64 of 'f8E4M3FN'}}
+  %a = hopper.fetch %m[%i, %i] : memref<?x64xi8> -> !hopper.staged<64 x 64 x f8E4M3FN>
+  return
+}
+
+// -----
+
+func.func @depth(%a: !hopper.staged<64 x 128 x f8E4M3FN>, %b: !hopper.staged<128 x 128 x f8E4M3FN>) {
+  // expected-error@+1 {{expected multiples of 32 of 128 columns, but got 48 from 0}}
+  %p = hopper.multiply %a depth 48, %b : !hopper.staged<64 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<64x128xf32>
   return
 }

@@ -1,0 +1,21 @@
+// RUN: vernier-opt %s | vernier-opt | FileCheck %s
+// RUN: vernier-opt %s --mlir-print-op-generic | vernier-opt | FileCheck %s
+
+// CHECK-LABEL: func.func @staged
+// CHECK-SAME: #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>
+func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %k: index, %n: index)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>} {
+  // CHECK: %[[A:.+]] = hopper.fetch %{{.+}}[%{{.+}}, %{{.+}}] multicast : memref<?x4096xi8> -> <256 x 128 x f8E4M3FN>
+  %a = hopper.fetch %m[%row, %k] multicast : memref<?x4096xi8> -> !hopper.staged<256 x 128 x f8E4M3FN>
+  // CHECK: %[[B:.+]] = hopper.fetch
+  %b = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+  // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 : memref<?x32xi8> -> <256>
+  %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<256>
+  // CHECK: hopper.read_scales %[[S]] from 128 : <256> -> vector<128x1xf32>
+  %v = hopper.read_scales %scales from 128 : !hopper.scales<256> -> vector<128x1xf32>
+  // CHECK: %[[P:.+]] = hopper.multiply %[[A]] row 128 first 32 depth 32, %[[B]] : <256 x 128 x f8E4M3FN>, <128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  %p = hopper.multiply %a row 128 first 32 depth 32, %b : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  // CHECK: hopper.multiply %[[A]] depth 128, %[[B]] accumulate %[[P]]
+  %q = hopper.multiply %a depth 128, %b accumulate %p : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  return
+}

@@ -1,0 +1,76 @@
+// RUN: vernier-opt %s --split-input-file --verify-diagnostics --pass-pipeline='builtin.module(func.func(hopper-specialize-warps,hopper-allocate-shared))' | FileCheck %s
+// RUN: vernier-opt %s --split-input-file --verify-diagnostics --pass-pipeline='builtin.module(func.func(hopper-specialize-warps,hopper-pipeline-loads))' | FileCheck %s --check-prefix=AHEAD
+
+// The sides that fetch get the loop, the branch and the arithmetic of their own addresses; the other gets the rest. Tiles lie
+// before scales, and a slot ends at a multiple of 1024 bytes.
+// CHECK-LABEL: func.func @product
+// CHECK: hopper.roles stages 3 bytes 33792 tiles 32768 shared 0 tiles {
+// CHECK:   scf.for %[[K:.+]] =
+// CHECK-NOT: iter_args
+// CHECK:     scf.if
+// CHECK:       %[[E:.+]] = hopper.acquire
+// CHECK-NEXT:  hopper.copy %{{.+}}[%{{.+}}, %[[K]]] to %[[E]] at 0 : memref<?x4096xi8>
+// CHECK-NEXT:  hopper.copy %{{.+}}[%{{.+}}, %[[K]]] to %[[E]] at 16384 : memref<?x4096xi8>
+// CHECK-NOT: hopper.multiply
+// CHECK: } scales {
+// CHECK:   scf.for
+// CHECK:       %[[H:.+]] = hopper.load_scales
+// CHECK:       %[[E2:.+]] = hopper.acquire
+// CHECK-NEXT:  hopper.put_scales %[[H]] to %[[E2]] at 32768
+// CHECK-NEXT:  hopper.commit %[[E2]]
+// CHECK-NOT: hopper.copy
+// CHECK: } compute {
+// CHECK:   scf.for {{.+}} iter_args(%[[ACC:.+]] = %{{.+}})
+// CHECK:     scf.if
+// CHECK:       %[[F:.+]] = hopper.await
+// CHECK:       %[[A:.+]] = hopper.staged %[[F]] at 0
+// CHECK:       %[[B:.+]] = hopper.staged %[[F]] at 16384
+// CHECK:       hopper.read_scales
+// CHECK:       hopper.multiply %[[A]] depth 128, %[[B]]
+// CHECK-NEXT:  hopper.release %[[F]]
+
+// Scales wait behind tiles, and are read several iterations ahead.
+// AHEAD-LABEL: func.func @product
+// AHEAD: } scales {
+// AHEAD: scf.for
+// AHEAD: scf.if
+func.func @product(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %n: index, %last: i1, %out: memref<?x128xf32>)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 3 : i64} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %zero = arith.constant dense<0.0> : vector<128x128xf32>
+  %sum = scf.for %k = %c0 to %n step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
+    %next = scf.if %last -> vector<128x128xf32> {
+      %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<128>
+      %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.fetch %m[%n, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+      %v = hopper.read_scales %scales : !hopper.scales<128> -> vector<128x1xf32>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      %e = hopper.expand %v : vector<128x1xf32> -> vector<128x128xf32>
+      %f = math.fma %p, %e, %acc : vector<128x128xf32>
+      scf.yield %f : vector<128x128xf32>
+    } else {
+      scf.yield %acc : vector<128x128xf32>
+    }
+    scf.yield %next : vector<128x128xf32>
+  }
+  %r = hopper.rows %row : vector<128x1xi32>
+  hopper.store %sum to %out rows %r cols %c0 : vector<128x128xf32>, memref<?x128xf32>, vector<128x1xi32>
+  return
+}
+
+// -----
+
+// What a loop carries is not known ahead.
+func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
+    attributes {hopper.layout = #hopper.layout<64 x 64, threads = 32 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 3 : i64} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %end = scf.for %k = %c0 to %n step %c128 iter_args(%at = %row) -> index {
+    // expected-error@+1 {{expected no need of values that a loop carries, to fetch ahead}}
+    %a = hopper.fetch %m[%at, %k] : memref<?x4096xi8> -> !hopper.staged<64 x 128 x f8E4M3FN>
+    %next = arith.addi %at, %c128 : index
+    scf.yield %next : index
+  }
+  return
+}
