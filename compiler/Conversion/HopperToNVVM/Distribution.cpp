@@ -269,7 +269,15 @@ Value Distribution::fromNumbers(ArrayRef<Value> numbers, Type element) {
 }
 Value Distribution::toIndex(Value v) { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); }
 Value Distribution::toI64(Value v) { return arith::IndexCastOp::create(b, loc, b.getI64Type(), v); }
-void Distribution::barrier() { NVVM::Barrier0Op::create(b, loc); }
+/// All threads that hold parts of tiles: the whole block, or those of it that compute.
+void Distribution::barrier() {
+  if (!roles) {
+    NVVM::Barrier0Op::create(b, loc);
+    return;
+  }
+  constexpr int64_t computing = 1; // barrier 0 is the block's
+  NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(computing), i32(layout.threads()), NVVM::BarrierReductionAttr(), Value());
+}
 
 Value Distribution::sharedPointer(int64_t offset, Value bytes) {
   Value base = LLVM::AddressOfOp::create(b, loc, shared);

@@ -146,10 +146,12 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   return success();
 }
 
-/// All threads of all blocks of the cluster.
+/// All threads of all blocks of the cluster, those that fetch included.
 void Distribution::meetCluster() {
-  if (cluster == 1)
-    return barrier();
+  if (cluster == 1) {
+    NVVM::Barrier0Op::create(b, loc);
+    return;
+  }
   // Not the aligned form: of a warp that fetches, the lanes may arrive one after the other.
   NVVM::ClusterArriveOp::create(b, loc, UnitAttr());
   NVVM::ClusterWaitOp::create(b, loc, UnitAttr());

@@ -286,8 +286,8 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
     int64_t height = format.getBlockRows(), width = format.getBlockCols();
     return (height == 1 && (width == 32 || width == 128)) || (height == 128 && width == 128);
   };
-  if (left.format && (!known(left.format) || !known(right.format) || left.format.getBlockCols() != right.format.getBlockCols()))
-    return "scaled operands must both have blocks of 128 (or both of 32) along K on sm_90a";
+  if (left.format && (!known(left.format) || !known(right.format)))
+    return "scaled operands must have blocks of 1x128, 128x128 or 1x32 on sm_90a";
   ArrayRef<int64_t> shape = mx::shapeOf(op.getLeft().getType());
   int64_t bytes = shape[1] * left.element.getIntOrFloatBitWidth() / 8;
   if (ShapedType::isDynamic(shape[1]) || shape[1] == 0 || bytes % 16)
@@ -302,7 +302,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   int64_t cols = mx::shapeOf(op->getResult(0).getType())[1];
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
   Operand right(op.getRight());
-  needs.scaledBlocks = left.format ? 128 / left.format.getBlockCols() : 0;
+  needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
   needs.columnScales = right.format && right.format.getBlockRows() == 1;
   return heuristics::chooseProduct(needs);
 }
