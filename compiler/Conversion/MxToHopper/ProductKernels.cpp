@@ -190,7 +190,7 @@ private:
 
   /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
   void addScaled(SmallVector<Value> &sums, const Tile &tile, Value group, Value k, Value a, Value c) {
-    int64_t width = left.format.getBlockCols();
+    int64_t width = std::min(left.format.getBlockCols(), right.format.getBlockCols());
     SmallVector<Scales> staged;
     for (int64_t first = 0; first < depth; first += width)
       staged.push_back({fetchScales(left, {}, tile.firstRow, e.addTo(k, first), shape.rows()),

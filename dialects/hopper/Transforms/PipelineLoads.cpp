@@ -93,9 +93,10 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     // Beyond the last iteration: nothing, or, of scales, the last ones again.
     auto loadAt = [&](Value iteration) -> SmallVector<Value> {
       if (scales) {
-        Value one = arith::ConstantIndexOp::create(b, loc, 1);
-        Value last = arith::SubIOp::create(b, loc, loop.getUpperBound(), one);
-        return cloneAt(arith::MinUIOp::create(b, loc, iteration, last));
+        Value one = arith::ConstantIndexOp::create(b, loc, 1), first = loop.getLowerBound(), step = loop.getStep();
+        Value span = arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, loop.getUpperBound(), one), first);
+        Value steps = arith::MulIOp::create(b, loc, arith::DivUIOp::create(b, loc, span, step), step);
+        return cloneAt(arith::MinUIOp::create(b, loc, iteration, arith::AddIOp::create(b, loc, first, steps)));
       }
       Value exists = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, iteration, loop.getUpperBound());
       auto branch = scf::IfOp::create(b, loc, types, exists, /*withElseRegion=*/true);
