@@ -191,3 +191,11 @@ def test_kernels_compile_in_less_than_half_a_second():
 def test_import_needs_neither_torch_nor_cuda(tmp_path):
     code = "import sys, vernier as vn, numpy as np; vn.quantize(np.ones((1, 128), np.float32), vn.FP8); print([m for m in ('torch', 'cupy', 'jax') if m in sys.modules])"
     assert run_python(code, tmp_path / "cache").stdout.strip() == "[]"
+
+
+def test_a_product_is_compiled_for_its_weights_rows():
+    f = vn.jit(lambda a, b: vn.matmul(a, b, vn.float32))
+    for rows, cols in ((3, 64), (5, 64), (3, 96), (4, 64)):
+        a, b = np.ones((rows, 128), np.float32), np.ones((cols, 128), np.float32)
+        assert (f(a, b) == 128).all() and f(a, b).shape == (rows, cols)
+    assert sorted(p.trace.specialized for p in next(iter(f._programs.values()))) == [((1, 64),), ((1, 96),)]
