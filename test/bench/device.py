@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,3 +81,19 @@ def compare(record: dict[str, Any], path: str) -> int:
             print(f"slower: {row['operation']} {row['shape']}: {row['microseconds']:.1f} us, was {old:.1f}")
             slower += 1
     return slower
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    for name in ("--record", "--check", "--plot"):
+        parser.add_argument(name)
+
+
+def finish(record: dict[str, Any], options: argparse.Namespace, plot: Callable[[dict[str, Any], str], None]) -> int:
+    """Writes and compares what was asked for. The number of rows that became slower."""
+    record["clocks_after"] = clocks()
+    if options.record:
+        with open(options.record, "w") as file:
+            json.dump(record, file, indent=1)
+    if options.plot:
+        plot(record, options.plot)
+    return compare(record, options.check) if options.check else 0

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import random
 import sys
 from typing import Any
 
 import torch
 import vernier as vn
-from device import DEVICE, Timer, clocks, compare, prepared
+from device import DEVICE, Timer, add_outputs, clocks, finish, prepared
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
@@ -110,9 +109,7 @@ def plot(record: dict[str, Any], path: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="only rows whose name and shape have one of these in them")
-    parser.add_argument("--record")
-    parser.add_argument("--check")
-    parser.add_argument("--plot")
+    add_outputs(parser)
     parser.add_argument("--peer", action="append", default=[], choices=("deep_gemm",), help="a package to compare with")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -142,13 +139,7 @@ def main() -> int:
             mean = torch.tensor(ratios).log().mean().exp().item()
             record[f"geometric_mean_over_{peer}"] = mean
             print(f"geometric mean over {peer}: {mean:.3f}, least {min(ratios):.3f}")
-    record["clocks_after"] = clocks()
-    if options.record:
-        with open(options.record, "w") as file:
-            json.dump(record, file, indent=1)
-    if options.plot:
-        plot(record, options.plot)
-    return compare(record, options.check) if options.check else 0
+    return finish(record, options, plot)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ same GPU, driver and shapes, and fails where a row has become more than 5% slowe
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 import numpy as np
 import torch
 import vernier as vn
-from device import DEVICE, Timer, clocks, compare, prepared
+from device import DEVICE, Timer, add_outputs, clocks, finish, prepared
 
 
 def to_host(value: Any) -> Any:
@@ -135,9 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="only operations whose name has one of these in it")
     parser.add_argument("--shapes", default="32768x7168,24576x5120,24576x2048")
-    parser.add_argument("--record")
-    parser.add_argument("--check")
-    parser.add_argument("--plot")
+    add_outputs(parser)
     parser.add_argument("--no-peer", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -168,13 +165,7 @@ def main() -> int:
                 flush=True,
             )
         torch.cuda.empty_cache()
-    record["clocks_after"] = clocks()
-    if options.record:
-        with open(options.record, "w") as file:
-            json.dump(record, file, indent=1)
-    if options.plot:
-        plot(record, options.plot)
-    return compare(record, options.check) if options.check else 0
+    return finish(record, options, plot)
 
 
 if __name__ == "__main__":

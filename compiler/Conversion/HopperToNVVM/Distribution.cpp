@@ -7,6 +7,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace vernier;
@@ -64,44 +65,30 @@ SmallVector<Type> Distribution::partTypes(Type type) {
 
 LogicalResult Distribution::visit(Operation &op) {
   loc = op.getLoc();
-  if (auto load = llvm::dyn_cast<hopper::LoadOp>(op))
-    return this->load(load);
-  if (auto store = llvm::dyn_cast<hopper::StoreOp>(op))
-    return this->store(store);
-  if (auto store = llvm::dyn_cast<hopper::StoreTransposedOp>(op))
-    return storeTransposed(store);
-  if (auto reduce = llvm::dyn_cast<hopper::ReduceOp>(op))
-    return this->reduce(reduce);
-  if (auto encode = llvm::dyn_cast<hopper::EncodeOp>(op))
-    return this->encode(encode);
-  if (auto decode = llvm::dyn_cast<hopper::DecodeOp>(op))
-    return this->decode(decode);
-  if (auto recode = llvm::dyn_cast<hopper::RecodeOp>(op))
-    return this->recode(recode);
-  if (auto keep = llvm::dyn_cast<hopper::KeepOp>(op))
-    return this->keep(keep);
-  if (auto roles = llvm::dyn_cast<hopper::RolesOp>(op))
-    return runRoles(roles);
-  if (auto acquire = llvm::dyn_cast<hopper::AcquireOp>(op))
-    return this->acquire(acquire);
-  if (auto copy = llvm::dyn_cast<hopper::CopyOp>(op))
-    return this->copy(copy);
-  if (auto load = llvm::dyn_cast<hopper::LoadScalesOp>(op))
-    return loadScales(load);
-  if (auto put = llvm::dyn_cast<hopper::PutScalesOp>(op))
-    return putScales(put);
-  if (auto commit = llvm::dyn_cast<hopper::CommitOp>(op))
-    return this->commit(commit);
-  if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(op))
-    return readScales(read);
-  if (auto await = llvm::dyn_cast<hopper::AwaitOp>(op))
-    return this->await(await);
-  if (auto staged = llvm::dyn_cast<hopper::StagedOp>(op))
-    return this->staged(staged);
-  if (auto release = llvm::dyn_cast<hopper::ReleaseOp>(op))
-    return this->release(release);
-  if (auto multiply = llvm::dyn_cast<hopper::MultiplyOp>(op))
-    return this->multiply(multiply);
+  using Lowered = std::optional<LogicalResult>;
+  Lowered lowered = llvm::TypeSwitch<Operation *, Lowered>(&op)
+                        .Case([&](hopper::LoadOp one) { return load(one); })
+                        .Case([&](hopper::StoreOp one) { return store(one); })
+                        .Case([&](hopper::StoreTransposedOp one) { return storeTransposed(one); })
+                        .Case([&](hopper::ReduceOp one) { return reduce(one); })
+                        .Case([&](hopper::EncodeOp one) { return encode(one); })
+                        .Case([&](hopper::DecodeOp one) { return decode(one); })
+                        .Case([&](hopper::RecodeOp one) { return recode(one); })
+                        .Case([&](hopper::KeepOp one) { return keep(one); })
+                        .Case([&](hopper::RolesOp one) { return runRoles(one); })
+                        .Case([&](hopper::AcquireOp one) { return acquire(one); })
+                        .Case([&](hopper::CopyOp one) { return copy(one); })
+                        .Case([&](hopper::LoadScalesOp one) { return loadScales(one); })
+                        .Case([&](hopper::PutScalesOp one) { return putScales(one); })
+                        .Case([&](hopper::CommitOp one) { return commit(one); })
+                        .Case([&](hopper::ReadScalesOp one) { return readScales(one); })
+                        .Case([&](hopper::AwaitOp one) { return await(one); })
+                        .Case([&](hopper::StagedOp one) { return staged(one); })
+                        .Case([&](hopper::ReleaseOp one) { return release(one); })
+                        .Case([&](hopper::MultiplyOp one) { return multiply(one); })
+                        .Default(Lowered());
+  if (lowered)
+    return *lowered;
   if (auto collapse = llvm::dyn_cast<memref::CollapseShapeOp>(op)) {
     scalars[collapse.getResult()] = number(collapse.getSrc());
     return success();

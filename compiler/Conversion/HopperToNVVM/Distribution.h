@@ -64,9 +64,6 @@ private:
   void combineAcrossWarps(hopper::ReduceOp op, llvm::SmallVector<mlir::Value> &numbers, llvm::ArrayRef<int64_t> masks);
 
   // --- Products.cpp ---
-  struct RingState {
-    mlir::Value slot, parity; ///< variables in memory, i32.
-  };
   mlir::LogicalResult runRoles(hopper::RolesOp op);
   mlir::LogicalResult acquire(hopper::AcquireOp op);
   mlir::LogicalResult copy(hopper::CopyOp op);
@@ -79,10 +76,10 @@ private:
   mlir::LogicalResult putScales(hopper::PutScalesOp op);
   mlir::LogicalResult commit(hopper::CommitOp op);
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
-  RingState makeRingState();
+  void makeRing();
   void meetCluster();
-  /// Waits for the side's next slot, and moves the side on.
-  mlir::Value nextSlot(const RingState &state, bool full, bool flipped);
+  /// Waits until the side's next slot is full, or empty, and moves the side on.
+  mlir::Value nextSlot(bool full);
   mlir::Value barrierOf(mlir::Value slot, bool full);
   mlir::Value stagedPointer(mlir::Value slot, int64_t offset);
 
@@ -123,7 +120,7 @@ private:
   mlir::Value currentSlot;                  ///< that the consumer is in, i32.
   mlir::Value lastSums;                     ///< results of the last product.
   mlir::Value warpgroup;                    ///< of a thread that computes, i32.
-  RingState ring;                           ///< of the side that a thread is on.
+  mlir::Value ringSlot, ringParity;         ///< variables of the side that a thread is on, i32.
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;

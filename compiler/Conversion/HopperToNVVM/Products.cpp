@@ -24,28 +24,26 @@ Value Distribution::barrierOf(Value slot, bool full) {
 }
 
 /// The slot that a side comes to next, and the parity of its passes through the ring; in registers once LLVM has seen them.
-Distribution::RingState Distribution::makeRingState() {
+void Distribution::makeRing() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&target.getBody().front());
   Type pointer = LLVM::LLVMPointerType::get(b.getContext());
-  RingState state;
-  for (Value *variable : {&state.slot, &state.parity}) {
+  for (Value *variable : {&ringSlot, &ringParity}) {
     *variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
     LLVM::StoreOp::create(b, loc, i32(0), *variable);
   }
-  return state;
 }
 
-Value Distribution::nextSlot(const RingState &state, bool full, bool flipped) {
+Value Distribution::nextSlot(bool full) {
   CodeWords words(b, loc);
-  Value slot = LLVM::LoadOp::create(b, loc, b.getI32Type(), state.slot);
-  Value parity = LLVM::LoadOp::create(b, loc, b.getI32Type(), state.parity);
-  Value awaited = flipped ? words.bitXor(parity, i32(1)) : parity;
+  Value slot = LLVM::LoadOp::create(b, loc, b.getI32Type(), ringSlot);
+  Value parity = LLVM::LoadOp::create(b, loc, b.getI32Type(), ringParity);
+  Value awaited = full ? parity : words.bitXor(parity, i32(1)); // at first, all slots are empty
   NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
   Value after = words.add(slot, i32(1));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, i32(int64_t(roles.getStages())));
-  LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, i32(0), after), state.slot);
-  LLVM::StoreOp::create(b, loc, words.bitXor(parity, arith::ExtUIOp::create(b, loc, b.getI32Type(), wraps)), state.parity);
+  LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, i32(0), after), ringSlot);
+  LLVM::StoreOp::create(b, loc, words.bitXor(parity, arith::ExtUIOp::create(b, loc, b.getI32Type(), wraps)), ringParity);
   return slot;
 }
 
@@ -55,7 +53,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   roles = op;
   int64_t consumers = layout.threads(), warps = consumers / 32;
   cluster = hopper::clusterOf(source);
-  ring = makeRingState();
+  makeRing();
   auto when = [&](Value condition, bool otherwise = false) { return scf::IfOp::create(b, loc, condition, otherwise); };
   Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
   {
@@ -115,7 +113,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
 }
 
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
-  Value slot = nextSlot(ring, /*full=*/false, /*flipped=*/true);
+  Value slot = nextSlot(/*full=*/false);
   if (fetchesTiles)
     NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTileBytes())),
                                            NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
@@ -124,7 +122,7 @@ LogicalResult Distribution::acquire(hopper::AcquireOp op) {
 }
 
 LogicalResult Distribution::await(hopper::AwaitOp op) {
-  scalars[op.getSlot()] = currentSlot = nextSlot(ring, /*full=*/true, /*flipped=*/false);
+  scalars[op.getSlot()] = currentSlot = nextSlot(/*full=*/true);
   return success();
 }
 
