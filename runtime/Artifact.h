@@ -60,7 +60,7 @@ struct CheckSpec {
 struct TensorMapSpec {
   int buffer = 0;      ///< of the artifact.
   int rows = 0;        ///< of a tile.
-  std::string element; ///< "f8", "bf16" or "f16".
+  std::string element; ///< "f8", "bf16", "f16" or "f32".
 };
 
 /// How a kernel is launched on a GPU, and what the assembler says of it.

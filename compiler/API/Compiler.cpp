@@ -39,7 +39,7 @@ public:
   /// Takes a module through the phases of a target that are IR.
   LogicalResult run(ModuleOp module, ArrayRef<Phase> list, unsigned from, unsigned until, const CompileOptions &options,
                     llvm::function_ref<void(unsigned)> reached = nullptr) {
-    PipelineOptions pipeline{options.maxKernels};
+    PipelineOptions pipeline{*findTarget(options.target), options.maxKernels};
     for (unsigned i = from + 1; i <= until; ++i) {
       PassManager manager(&context);
       list[i].build(manager, pipeline);

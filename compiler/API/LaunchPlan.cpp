@@ -9,13 +9,31 @@
 using namespace mlir;
 using namespace vernier;
 
+/// A size that is no part of another.
 static runtime::SizeTerm termOf(const mx::Size &size) {
+  assert(!size.isPart());
   runtime::SizeTerm term;
   term.argument = size.argument;
   term.dim = size.dim;
   term.constant = size.constant;
   term.roundUps.assign(size.roundUps.begin(), size.roundUps.end());
   return term;
+}
+
+static runtime::SizeTerm constantTerm(int64_t value) {
+  runtime::SizeTerm term;
+  term.constant = value;
+  return term;
+}
+
+static runtime::SizeExpr exprOf(mx::Size size) {
+  int64_t divisor = std::exchange(size.divisor, 1), plus = std::exchange(size.plus, 0);
+  runtime::SizeExpr expr{{termOf(size)}};
+  expr.terms[0].divisor = divisor;
+  expr.terms[0].roundDown = divisor != 1;
+  if (plus)
+    expr.terms.push_back(constantTerm(plus));
+  return expr;
 }
 
 static std::string nameOf(Type type) {
@@ -56,15 +74,15 @@ public:
       else
         spec.buffers = buffersFor(result, runtime::BufferSpec::Result);
       for (unsigned dim = 0; dim < mx::shapeOf(result.getType()).size(); ++dim)
-        spec.shape.push_back({{termOf(sizes.get(result, dim))}});
+        spec.shape.push_back(exprOf(sizes.get(result, dim)));
       artifact.results.push_back(std::move(spec));
     }
     for (Operation &op : function.getBody().front().without_terminator())
       describe(llvm::cast<mx::KernelOp>(op));
     for (const auto &equality : sizes.equalities()) {
       runtime::CheckSpec check;
-      check.left = {{termOf(equality.left)}};
-      check.right = {{termOf(equality.right)}};
+      check.left = exprOf(equality.left);
+      check.right = exprOf(equality.right);
       artifact.checks.push_back(std::move(check));
     }
     return success();
@@ -101,15 +119,16 @@ private:
   }
 
   runtime::SizeExpr sizeOf(Value value, const mx::BufferDim &dim) {
-    runtime::SizeTerm term = termOf(sizes.get(value, dim.dim));
+    mx::Size size = sizes.get(value, dim.dim);
+    if (dim.divisor == 1 && !dim.grouped)
+      return exprOf(size);
+    runtime::SizeTerm term = termOf(size);
     term.divisor = dim.divisor;
     if (!dim.grouped)
       return {{term}};
     // One spare block for each group: floor(rows / 128) + offsets - 1.
     term.roundDown = true;
-    runtime::SizeTerm groups = termOf(sizes.get(groupOffsets(value), 0)), minusOne;
-    minusOne.constant = -1;
-    return {{term, groups, minusOne}};
+    return {{term, termOf(sizes.get(groupOffsets(value), 0)), constantTerm(-1)}};
   }
 
   Value groupOffsets(Value value) {
@@ -139,7 +158,7 @@ private:
     }
     auto function = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
     for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
-      spec.sizes.push_back({{decodeTerm(size)}});
+      spec.sizes.push_back(exprOf(mx::decodeSize(llvm::cast<DenseI64ArrayAttr>(size))));
     describeTasks(function, spec.launch);
     for (const hopper::TensorMap &map : hopper::tensorMapsOf(function)) {
       std::string element = "f8";
@@ -258,9 +277,7 @@ private:
   void addGroupCount(mx::GroupedMatmulOp op) {
     runtime::CheckSpec check;
     check.left = {{termOf(sizes.get(op.getOffsets(), 0))}};
-    runtime::SizeTerm one;
-    one.constant = 1;
-    check.right = {{termOf(sizes.get(op.getB(), 0)), one}};
+    check.right = {{termOf(sizes.get(op.getB(), 0)), constantTerm(1)}};
     artifact.checks.push_back(std::move(check));
   }
 

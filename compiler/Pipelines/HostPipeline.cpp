@@ -17,7 +17,9 @@ void vernier::buildFused(OpPassManager &manager, const PipelineOptions &options)
   function.addPass(createCSEPass());
   function.addPass(mx::createFoldExact());
   function.addPass(mx::createSinkTransposes());
-  function.addPass(mx::createExpandProducts());
+  mx::ExpandProductsOptions expand;
+  expand.turnRows = options.target == Target::SM90a;
+  function.addPass(mx::createExpandProducts(expand));
   function.addPass(mx::createFoldExact());
   function.addPass(createCSEPass());
   mx::FuseKernelsOptions fuse;

@@ -23,6 +23,7 @@ std::optional<Target> findTarget(llvm::StringRef name);
 std::string targetNames();
 
 struct PipelineOptions {
+  Target target = Target::Host;
   int64_t maxKernels = 0; ///< refuse to form more kernels than this; 0: any number.
 };
 

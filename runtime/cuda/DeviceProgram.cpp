@@ -112,12 +112,11 @@ static Status encode(const Driver &api, const TensorMapSpec &spec, const BufferS
   uint64_t sizes[2] = {uint64_t(evaluate(buffer.shape.back(), arguments)), 1};
   for (size_t i = 0; i + 1 < buffer.shape.size(); ++i)
     sizes[1] *= uint64_t(evaluate(buffer.shape[i], arguments));
-  bool bytes = spec.element == "f8";
-  uint64_t stride = sizes[0] * (bytes ? 1 : 2);
-  uint32_t box[2] = {bytes ? 128U : 64U, uint32_t(spec.rows)}, elementStrides[2] = {1, 1};
+  uint64_t bytes = elementBytes(spec.element), stride = sizes[0] * bytes;
+  uint32_t box[2] = {uint32_t(128 / bytes), uint32_t(spec.rows)}, elementStrides[2] = {1, 1};
   for (uint64_t &size : sizes) // nothing is fetched where there is nothing, but a map needs sizes
     size = std::max<uint64_t>(1, size);
-  int element = bytes ? kMapBytes : spec.element == "bf16" ? kMapBFloat16 : kMapFloat16;
+  int element = bytes == 1 ? kMapBytes : bytes == 4 ? kMapFloat32 : spec.element == "bf16" ? kMapBFloat16 : kMapFloat16;
   if (Code code = api.tensorMapEncodeTiled(&map, element, 2, data, sizes, &stride, box, elementStrides, 0, kMapSwizzle128,
                                            kMapPromote256, 0))
     return Error{"cannot describe a matrix of " + number(int64_t(sizes[1])) + " x " + number(int64_t(sizes[0])) +

@@ -30,7 +30,7 @@ struct alignas(64) TensorMap {
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
 inline constexpr int kFunctionSharedBytes = 8;
 // Of tensor maps.
-inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
+inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapFloat32 = 7, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
 
 struct Driver {
   Code (*init)(unsigned);

@@ -23,6 +23,7 @@ from device import DEVICE, Timer, add_outputs, clocks, finish, prepared
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
+WGRAD = [(1, 4096, 4096, 7168), (1, 8192, 7168, 2048), (1, 8192, 4096, 7168), (8, 4096, 4096, 7168), (32, 1024, 4096, 7168)]
 GROUPED = [(groups, rows, n, k) for groups, rows in ((4, 8192), (8, 4096), (32, 1024)) for n, k in ((4096, 7168), (7168, 2048))]
 PEAK_PER_CLOCK = 8192
 """FP8 operations of a multiprocessor's tensor cores per cycle: 4096 multiplications and as many additions."""
@@ -36,8 +37,28 @@ def grouped(a: Any, b: Any, offsets: Any) -> Any:
     return vn.grouped_matmul(a, b, offsets, vn.bfloat16)
 
 
+def wgrad(dy: Any, x: Any, offsets: Any, gradient: Any) -> Any:
+    return vn.grouped_wgrad(dy, x, offsets, accumulate=gradient)
+
+
 def operand(rows: int, k: int, format: Any) -> Any:
     return vn.quantize(torch.randn(rows, k, device=DEVICE).bfloat16(), format)
+
+
+def offsets_of(groups: int, mean: int) -> torch.Tensor:
+    """Group sizes in 0.7..1.3 of the mean; one group has all rows."""
+    draw = random.Random(0)
+    sizes = [int(mean * draw.uniform(0.7, 1.3)) for _ in range(groups)] if groups > 1 else [mean]
+    return torch.tensor([0, *torch.tensor(sizes).cumsum(0).tolist()], dtype=torch.int32, device=DEVICE)
+
+
+def check_wgrad(result: torch.Tensor, dy: Any, x: Any, offsets: torch.Tensor, gradient: torch.Tensor) -> None:
+    """Some rows of the last group's gradient, against float64."""
+    begin, end = offsets[-2:].tolist()
+    left = vn.dequantize(dy, vn.float32)[begin:end, :64].double()
+    expected = left.T @ vn.dequantize(x, vn.float32)[begin:end].double() + gradient[-1, :64].double()
+    error = ((result[-1, :64].double() - expected).norm() / expected.norm()).item()
+    assert error < 1e-3, f"relative error {error:.1e}"
 
 
 def check(result: torch.Tensor, a: Any, b: Any) -> None:
@@ -71,17 +92,22 @@ def jobs(peers: list[str]) -> Any:
         others = {"cublaslt": cublaslt(a, b)}
         if "deep_gemm" in peers:
             others["deep_gemm"] = deep_gemm(a, b)
-        yield "dense", (m, n, k), dense, (a, b), (a, b), others
+        yield "dense", (m, n, k), dense, (a, b), lambda result, a=a, b=b: check(result, a, b), others
     for groups, mean, n, k in GROUPED:
-        draw = random.Random(0)
-        sizes = [int(mean * draw.uniform(0.7, 1.3)) for _ in range(groups)]
-        m = sum(sizes)
-        offsets = torch.tensor([0, *torch.tensor(sizes).cumsum(0).tolist()], dtype=torch.int32, device=DEVICE)
+        offsets = offsets_of(groups, mean)
+        m = int(offsets[-1])
         a, one = operand(m, k, vn.FP8), operand(groups * n, k, vn.FP8_BLOCK)
         b = vn.ScaledTensor(one.payload.view(groups, n, k), one.scales.view(groups, n // 128, k // 128), vn.FP8_BLOCK,
                             (groups, n, k))  # fmt: skip
         last = vn.ScaledTensor(b.payload[-1], b.scales[-1], vn.FP8_BLOCK, (n, k))
-        yield f"{groups} groups", (m, n, k), grouped, (a, b, offsets), (a, last), {}
+        yield f"{groups} groups", (m, n, k), grouped, (a, b, offsets), lambda result, a=a, b=last: check(result, a, b), {}
+    for groups, mean, n, k in WGRAD:
+        offsets = offsets_of(groups, mean)
+        m = int(offsets[-1])
+        gradient = torch.randn(groups, n, k, device=DEVICE)
+        for name, format in (("wgrad", vn.FP8), ("wgrad MXFP4", vn.MXFP4)):
+            args = operand(m, n, vn.FP8), operand(m, k, format), offsets, gradient
+            yield f"{name} {groups}", (m, n, k), wgrad, args, lambda result, args=args: check_wgrad(result, *args), {}
 
 
 def plot(record: dict[str, Any], path: str) -> None:
@@ -120,11 +146,11 @@ def main() -> int:
     record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0}, "copy_bytes_per_microsecond": copy,
                               "peak_tflops": peak, "results": []}  # fmt: skip
     print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s, FP8 peak {peak:.0f} TFLOPS at the highest clock")
-    print(f"{'product':12}{'M':>7}{'N':>7}{'K':>7}{'us':>9}{'floor':>8}{'TFLOPS':>8}  peers: TFLOPS, ratio")
-    for name, (m, n, k), function, args, checked, others in jobs(options.peer):
+    print(f"{'product':14}{'M':>7}{'N':>7}{'K':>7}{'us':>9}{'floor':>8}{'TFLOPS':>8}  peers: TFLOPS, ratio")
+    for name, (m, n, k), function, args, check_result, others in jobs(options.peer):
         if options.names and not any(text in f"{name} {m}x{n}x{k}" for text in options.names):
             continue
-        check(function(*args), *checked)
+        check_result(function(*args))
         work, moved, kernels = prepared(function, args)
         time, work_done = timer.microseconds(work), 2 * m * n * k / 1e6
         row = {"operation": name, "shape": (m, n, k), "microseconds": time, "floor": max(moved / copy, work_done / peak),
@@ -132,7 +158,7 @@ def main() -> int:
                "peers": {peer: work_done / timer.microseconds(run) for peer, run in others.items()}}  # fmt: skip
         record["results"].append(row)
         text = ", ".join(f"{peer} {speed:.0f}, {row['tflops'] / speed:.3f}" for peer, speed in row["peers"].items())
-        print(f"{name:12}{m:7}{n:7}{k:7}{time:9.1f}{row['floor']:8.1f}{row['tflops']:8.0f}  {text}", flush=True)
+        print(f"{name:14}{m:7}{n:7}{k:7}{time:9.1f}{row['floor']:8.1f}{row['tflops']:8.0f}  {text}", flush=True)
     for peer in ("cublaslt", "deep_gemm"):
         ratios = [r["tflops"] / r["peers"][peer] for r in record["results"] if peer in r["peers"]]
         if ratios:

@@ -67,6 +67,8 @@ private:
   mlir::LogicalResult runRoles(hopper::RolesOp op);
   mlir::LogicalResult acquire(hopper::AcquireOp op);
   mlir::LogicalResult copy(hopper::CopyOp op);
+  mlir::LogicalResult prefetch(hopper::PrefetchOp op);
+  mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);

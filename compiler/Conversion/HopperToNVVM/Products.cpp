@@ -230,13 +230,24 @@ LogicalResult Distribution::readScales(hopper::ReadScalesOp op) {
   return success();
 }
 
+Value Distribution::tensorMap(Value memref, hopper::StagedType tile) {
+  auto maps = hopper::tensorMapsOf(source);
+  hopper::TensorMap wanted{llvm::cast<BlockArgument>(memref).getArgNumber(), tile};
+  return target.getArgument(target.getNumArguments() - maps.size() + unsigned(llvm::find(maps, wanted) - maps.begin()));
+}
+
+LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
+  auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
+  NVVM::CpAsyncBulkTensorPrefetchOp::create(
+      b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
+      ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
+      NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
+  return success();
+}
+
 LogicalResult Distribution::copy(hopper::CopyOp op) {
   hopper::StagedType tile = op.copied(source);
-  hopper::TensorMap wanted{llvm::cast<BlockArgument>(op.getMemref()).getArgNumber(), tile};
-  auto maps = hopper::tensorMapsOf(source);
-  unsigned at = unsigned(llvm::find(maps, wanted) - maps.begin());
-  Value map = target.getArgument(target.getNumArguments() - maps.size() + at);
-  Value slot = number(op.getSlot());
+  Value map = tensorMap(op.getMemref(), tile), slot = number(op.getSlot());
   auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
   Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
   bool shares = op.getMulticast() && cluster > 1;

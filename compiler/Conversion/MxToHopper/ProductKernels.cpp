@@ -32,26 +32,25 @@ public:
       : e(e), b(e.builder()), loc(e.location()), shape(shape), op(llvm::cast<mx::ProductInterface>(e.ops.ops.front())),
         result(op->getResult(0)), left(op.getLeft()), right(op.getRight()),
         depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
-    if (auto matmul = llvm::dyn_cast<mx::MatmulOp>(op.getOperation()))
-      accumulate = matmul.getAccumulate();
+    resultShape = llvm::cast<RankedTensorType>(result.getType()).getShape();
   }
 
   TaskCount emit(Value task, Value step) {
-    mx::Size rows = e.sizeOf(left.value, 0), cols = e.sizeOf(result, 1);
-    if (op.getGroupOffsets())
+    mx::Size rows = e.sizeOf(left.value, turned() ? 1 : 0), cols = e.sizeOf(result, resultShape.size() - 1);
+    if (op.getGroupOffsets() && !turned())
       grouped.emplace(e, op.getGroupOffsets(), rows, shape.rows());
     // A task is a cluster's: as many tiles side by side as it has blocks. There may be as many tasks as slabs, see below.
-    int64_t together = shape.cols * shape.cluster;
+    int64_t together = shape.cols * shape.cluster, matrices = turned() ? resultShape[0] : 1;
     TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}},
                     {{cols, together}},
-                    {{mx::Size::fixed(shape.slabs)}}};
+                    {{mx::Size::fixed(shape.slabs * matrices)}}};
     tilesDown = narrow(grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows()));
     tilesAcross = narrow(e.divide(e.addTo(e.size(cols), together - 1), together));
     Value rank = narrow(task);
     Value first = div(rank, i32(shape.cluster)), clusters = div(narrow(step), i32(shape.cluster));
     rank = rem(rank, i32(shape.cluster));
     // Where the last wave would leave more than half of the clusters idle, its tiles are shared out slab by slab.
-    Value tiles = mul(tilesDown, tilesAcross), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
+    Value perMatrix = mul(tilesDown, tilesAcross), tiles = mul(perMatrix, i32(matrices)), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
     Value tasks = arith::SelectOp::create(b, loc, fits, arith::AddIOp::create(b, loc, whole, pieces), tiles);
     e.loop(widen(first), widen(tasks), widen(clusters), [&](Value index) {
@@ -63,15 +62,19 @@ public:
         Value tile = arith::AddIOp::create(b, loc, whole, div(beyond, i32(shape.slabs)));
         number = arith::SelectOp::create(b, loc, isPiece, tile, number);
       }
+      Value matrix;
+      if (turned()) {
+        matrix = widen(div(number, perMatrix));
+        number = rem(number, perMatrix);
+      }
       auto [down, across] = placeOf(number);
       across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
       Tile tile;
-      Value group;
       if (grouped) {
         e.when(cmp(CmpIPredicate::eq, arith::OrIOp::create(b, loc, down, piece), i32(0)), [&] { clearOutsideGroups(); });
         GroupedTiles::Found found = grouped->find(widen(down));
-        tile = found.tile, group = found.group;
+        tile = found.tile, matrix = found.group;
       } else {
         Value first = arith::MulIOp::create(b, loc, widen(down), e.index(shape.rows()));
         Value left = arith::SubIOp::create(b, loc, e.size(rows), first);
@@ -79,7 +82,7 @@ public:
       }
       if (isPiece)
         tile = pieceOf(tile, isPiece, piece);
-      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, group); });
+      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, matrix); });
     });
     return count;
   }
@@ -120,29 +123,66 @@ private:
     return {numbers, valid, valid};
   }
 
+  /// Operands are matrices of blocks that were turned (mx.block_wgrad).
+  bool turned() { return op.getContraction() == mx::Contraction::Blocks; }
+
+  /// A row of one of several matrices that lie behind one another; null: there is one.
+  Value rowIn(const Operand &operand, Value matrix, Value row) { return rowIn(operand.value, matrix, row); }
+  Value rowIn(Value matrices, Value matrix, Value row) {
+    return matrix ? e.add(arith::MulIOp::create(b, loc, matrix, e.size(matrices, 1)), row) : row;
+  }
+
   Value fetch(const Operand &operand, Value row, Value k, int64_t height, bool multicast) {
     auto type = hopper::StagedType::get(b.getContext(), height, depth, operand.element);
     return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k, multicast);
   }
 
-  /// Scales of `count` rows of an operand from `row` on, for the block of K at `k`. With `matrix`, of one of several matrices.
-  Value fetchScales(const Operand &operand, Value matrix, Value row, Value k, int64_t count) {
+  /// Scales of `count` rows of an operand from `row` on, for the block of K at `k`: one a row, or one a block of rows. With
+  /// `matrix`, of one of several matrices.
+  Value fetchScales(const Operand &operand, Value matrix, Value row, Value k, int64_t count, bool perRow) {
     int64_t height = operand.format.getBlockRows();
     unsigned rank = mx::shapeOf(operand.value.getType()).size();
-    Value limit = e.size(operand.value, rank - 2);
-    if (matrix) { // every matrix begins with a block of its own
-      Value rows = arith::MulIOp::create(b, loc, e.divide(e.addTo(limit, height - 1), height), e.index(height));
-      Value first = arith::MulIOp::create(b, loc, matrix, rows);
-      row = e.add(first, row);
-      limit = e.add(first, limit);
+    auto blocks = [&](Value rows) { return e.divide(e.addTo(rows, height - 1), height); };
+    Value limit = e.size(operand.value, rank - 2), first; // every matrix begins with a block of its own
+    if (matrix)
+      first = arith::MulIOp::create(b, loc, matrix, blocks(limit));
+    if (!perRow) {
+      row = e.divide(row, height), limit = blocks(limit);
+      count = std::max<int64_t>(1, count / height), height = 1;
+    } else if (first) {
+      first = arith::MulIOp::create(b, loc, first, e.index(height));
     }
-    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count), e.flattened(operand.value, 1),
-                                         row, e.divide(k, operand.format.getBlockCols()), limit, height,
-                                         e.stride(operand.value, 1));
+    if (first)
+      row = e.add(first, row), limit = e.add(first, limit);
+    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count),
+                                         e.flattened(e.inputBuffer(operand.value, 1)), row,
+                                         e.divide(k, operand.format.getBlockCols()), limit, height, e.stride(operand.value, 1));
+  }
+
+  /// What is summed up for a tile of the result.
+  struct Sum {
+    Value matrix;     ///< of the right operand, or of the result where operands are turned; null: there is one.
+    Value firstBlock; ///< where operands are turned: of those that are summed up.
+    Value depth;      ///< columns of both operands, those of all blocks together.
+  };
+
+  /// Blocks of group `matrix` (see mx.block_wgrad).
+  Sum sumOf(Value matrix) {
+    if (!turned())
+      return {matrix, {}, e.size(left.value, 1)};
+    constexpr int64_t height = mx::TransposeOp::kBlock;
+    // All that a tensor of so many blocks may have.
+    Value rows = arith::MulIOp::create(b, loc, e.addTo(e.size(left.value, 0), 1 - resultShape[0]), e.index(height));
+    Value offsets = e.inputBuffer(op.getGroupOffsets());
+    Value begin = e.loadOffset(offsets, matrix, rows), end = e.loadOffset(offsets, e.addTo(matrix, 1), rows);
+    Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
+    Value blocks = e.divide(e.addTo(count, height - 1), height);
+    return {matrix, e.add(e.divide(begin, height), matrix), arith::MulIOp::create(b, loc, blocks, e.index(height))};
   }
 
   /// A tile with few rows leaves its other slabs out.
-  void emitTile(const Tile &tile, Value group) {
+  void emitTile(const Tile &tile, Value matrix) {
+    Sum group = sumOf(matrix);
     if (shape.slabs == 1)
       return emitSlabs(tile, group, 1);
     auto branch = scf::IfOp::create(
@@ -154,33 +194,51 @@ private:
     emitSlabs(tile, group, 1);
   }
 
-  /// FP32 scales of the blocks of K in a staged tile: one a row, and one a column or one for all.
+  /// FP32 scales of the blocks of K in a staged tile: one a row, and one a block of columns.
   struct Scales {
     Value rows, cols;
   };
 
-  void emitSlabs(const Tile &tile, Value group, int64_t slabs) {
+  void emitSlabs(const Tile &tile, const Sum &summed, int64_t slabs) {
+    Tile stored = tile;
+    if (turned())
+      stored.firstRow = rowIn(result, summed.matrix, tile.firstRow);
+    if (Value addend = op.getAddend())
+      prefetch(addend, stored.firstRow, slabs * shape.slabRows());
     SmallVector<Value> sums(slabs, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
-    Value rightRow = firstCol;
-    if (group)
-      rightRow = e.add(arith::MulIOp::create(b, loc, group, e.size(right.value, 1)), rightRow);
-    auto loop = scf::ForOp::create(b, loc, e.index(0), e.size(left.value, 1), e.index(depth), sums);
+    auto loop = scf::ForOp::create(b, loc, e.index(0), summed.depth, e.index(depth), sums);
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       Value k = loop.getInductionVar();
-      Value a = fetch(left, tile.firstRow, k, shape.rows(), shape.cluster > 1);
-      Value c = fetch(right, rightRow, k, shape.cols, /*multicast=*/false);
+      Value leftMatrix, rightMatrix = summed.matrix;
+      if (turned()) {
+        leftMatrix = rightMatrix = e.add(summed.firstBlock, e.divide(k, mx::TransposeOp::kBlock));
+        k = arith::AndIOp::create(b, loc, k, e.index(mx::TransposeOp::kBlock - depth));
+      }
+      Value a = fetch(left, rowIn(left, leftMatrix, tile.firstRow), k, shape.rows(), shape.cluster > 1);
+      Value c = fetch(right, rowIn(right, rightMatrix, firstCol), k, shape.cols, /*multicast=*/false);
       SmallVector<Value> next(loop.getRegionIterArgs());
       if (!left.format)
         for (auto [slab, sum] : llvm::enumerate(next))
           sum = multiply(a, c, sum, int64_t(slab), 0, depth);
       else
-        addScaled(next, tile, group, k, a, c);
+        addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k), a, c);
       scf::YieldOp::create(b, loc, next);
     }
     for (int64_t slab = 0; slab < slabs; ++slab)
-      store(loop.getResult(slab), rowsOf(tile, slab));
+      store(loop.getResult(slab), rowsOf(stored, slab));
+  }
+
+  /// A tile of a matrix in the result's shape, on its way from memory while the sum is computed.
+  void prefetch(Value matrix, Value row, int64_t rows) {
+    Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
+    int64_t bits = element.getIntOrFloatBitWidth(), width = hopper::StagedType::kRowBytes * 8 / bits;
+    if (alignment() * bits < 128) // such rows have no tensor map
+      return;
+    for (int64_t first = 0; first < shape.cols; first += width)
+      hopper::PrefetchOp::create(b, loc, e.inputBuffer(matrix), row, e.addTo(firstCol, first),
+                                 hopper::StagedType::get(b.getContext(), rows, width, element));
   }
 
   Value multiply(Value a, Value c, Value into, int64_t slab, int64_t first, int64_t count) {
@@ -188,31 +246,37 @@ private:
     return hopper::MultiplyOp::create(b, loc, type, a, c, into, slab * shape.slabRows(), first, count);
   }
 
-  /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
-  void addScaled(SmallVector<Value> &sums, const Tile &tile, Value group, Value k, Value a, Value c) {
-    int64_t width = std::min(left.format.getBlockCols(), right.format.getBlockCols());
+  /// Columns of both operands that are summed before they are scaled.
+  int64_t blockDepth() const { return std::min(left.format.getBlockCols(), right.format.getBlockCols()); }
+
+  SmallVector<Scales> fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
     SmallVector<Scales> staged;
-    for (int64_t first = 0; first < depth; first += width)
-      staged.push_back({fetchScales(left, {}, tile.firstRow, e.addTo(k, first), shape.rows()),
-                        fetchScales(right, group, firstCol, e.addTo(k, first), columnScales() ? shape.cols : 1)});
+    for (int64_t first = 0; first < depth; first += blockDepth())
+      staged.push_back({fetchScales(left, leftMatrix, tile.firstRow, e.addTo(k, first), shape.rows(), /*perRow=*/true),
+                        fetchScales(right, rightMatrix, firstCol, e.addTo(k, first), shape.cols, /*perRow=*/false)});
+    return staged;
+  }
+
+  /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
+  void addScaled(SmallVector<Value> &sums, ArrayRef<Scales> staged, Value a, Value c) {
     // Read before the products, which they then need not wait for.
     auto read = [&](Value scales, int64_t rows, int64_t cols, int64_t first) -> Value {
       return hopper::ReadScalesOp::create(b, loc, e.tile(rows, cols, b.getF32Type()), scales, first);
     };
     for (auto [block, scales] : llvm::enumerate(staged)) {
-      Value cols = read(scales.cols, 1, columnScales() ? e.C : 1, 0);
+      Value cols = read(scales.cols, 1, scaleCols(), 0);
       SmallVector<Value> rows;
       for (size_t slab = 0; slab < sums.size(); ++slab) {
         Value row = read(scales.rows, e.R, 1, int64_t(slab) * shape.slabRows());
         if (!columnScales()) {
-          row = arith::MulFOp::create(b, loc, row, e.expandLike(cols, row));
+          row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(cols, e.R, scaleCols()));
           // Two scales near the ends of their range must not make a NaN of a sum that is 0.
           row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
         }
         rows.push_back(row);
       }
       for (auto [slab, sum] : llvm::enumerate(sums)) {
-        Value product = multiply(a, c, {}, int64_t(slab), int64_t(block) * width, width);
+        Value product = multiply(a, c, {}, int64_t(slab), int64_t(block) * blockDepth(), blockDepth());
         if (columnScales())
           product = arith::MulFOp::create(b, loc, product, e.expand(cols, e.R, e.C));
         sum = math::FmaOp::create(b, loc, product, e.expand(rows[slab], e.R, e.C), sum);
@@ -220,17 +284,20 @@ private:
     }
   }
 
+  /// Of a tile: scales of its columns.
+  int64_t scaleCols() const { return std::max<int64_t>(1, shape.cols / right.format.getBlockRows()); }
+  /// As many as columns: too many to be multiplied with those of all rows first.
   bool columnScales() const { return right.format.getBlockRows() == 1; }
 
   void store(Value sum, const Rows &rows) {
     Value limit = columnLimit();
-    if (accumulate)
+    if (Value addend = op.getAddend())
       sum = arith::AddFOp::create(b, loc, sum,
-                                  hopper::LoadOp::create(b, loc, sum.getType(), e.inputBuffer(accumulate), rows.index,
-                                                         rows.present, firstCol, limit, e.stride(accumulate, 0), alignment()));
+                                  hopper::LoadOp::create(b, loc, sum.getType(), e.flattened(e.inputBuffer(addend)), rows.index,
+                                                         rows.present, firstCol, limit, e.stride(addend, 0), alignment()));
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
     Value stored = element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
-    hopper::StoreOp::create(b, loc, stored, e.outputBuffer(result), rows.index, rows.valid, firstCol, limit,
+    hopper::StoreOp::create(b, loc, stored, e.flattened(e.outputBuffer(result)), rows.index, rows.valid, firstCol, limit,
                             e.stride(result, 0), alignment());
   }
 
@@ -251,11 +318,12 @@ private:
 
   /// Null where every tile of every block of a cluster is whole.
   Value columnLimit() {
-    int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
-    return !ShapedType::isDynamic(cols) && cols % (shape.cols * shape.cluster) == 0 ? Value() : e.size(result, 1);
+    int64_t cols = resultShape.back();
+    bool whole = !ShapedType::isDynamic(cols) && cols % (shape.cols * shape.cluster) == 0;
+    return whole ? Value() : e.size(result, resultShape.size() - 1);
   }
   int64_t alignment() {
-    int64_t cols = llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
+    int64_t cols = resultShape.back();
     return ShapedType::isDynamic(cols) ? 1 : int64_t(1) << llvm::countr_zero(uint64_t(cols | shape.cols));
   }
 
@@ -267,7 +335,7 @@ private:
   Value result;
   Operand left, right;
   int64_t depth; ///< of K in a staged tile.
-  Value accumulate;
+  ArrayRef<int64_t> resultShape;
   std::optional<GroupedTiles> grouped;
   Value tilesDown, tilesAcross, firstCol;
 };
@@ -275,8 +343,8 @@ private:
 
 std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
   auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
-  if (op.contractsRows())
-    return "weight gradients have no sm_90a lowering yet";
+  if (op.getContraction() == mx::Contraction::Rows)
+    return "operands whose rows are contracted must be turned first on sm_90a";
   Operand left(op.getLeft()), right(op.getRight());
   if (left.element != right.element)
     return "operands of different elements have no sm_90a lowering yet";
@@ -284,13 +352,12 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
     return "operands must be E4M3 codes, bf16 or f16 on sm_90a";
   auto known = [](mx::FormatAttr format) {
     int64_t height = format.getBlockRows(), width = format.getBlockCols();
-    return (height == 1 && (width == 32 || width == 128)) || (height == 128 && width == 128);
+    return (height == 1 && (width == 32 || width == 128)) || ((height == 32 || height == 128) && width == 128);
   };
   if (left.format && (!known(left.format) || !known(right.format)))
-    return "scaled operands must have blocks of 1x128, 128x128 or 1x32 on sm_90a";
-  ArrayRef<int64_t> shape = mx::shapeOf(op.getLeft().getType());
-  int64_t bytes = shape[1] * left.element.getIntOrFloatBitWidth() / 8;
-  if (ShapedType::isDynamic(shape[1]) || shape[1] == 0 || bytes % 16)
+    return "scaled operands must have blocks of 1x128, 128x128, 32x128 or 1x32 on sm_90a";
+  int64_t depth = mx::shapeOf(op.getLeft().getType()).back(), bytes = depth * left.element.getIntOrFloatBitWidth() / 8;
+  if (ShapedType::isDynamic(depth) || depth == 0 || bytes % 16)
     return "K must be known and a multiple of " + std::to_string(128 / left.element.getIntOrFloatBitWidth()) + " on sm_90a";
   return {};
 }
@@ -299,7 +366,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
   Operand left(op.getLeft());
   heuristics::ProductNeeds needs;
-  int64_t cols = mx::shapeOf(op->getResult(0).getType())[1];
+  int64_t cols = mx::shapeOf(op->getResult(0).getType()).back();
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
   Operand right(op.getRight());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;

@@ -17,8 +17,9 @@ public:
   RowKernel(TileEmitter &e) : e(e), b(e.builder()), loc(e.location()) {
     for (const mx::Segment &segment : e.plan.segments)
       walks[segment.width].push_back(segment);
-    // What is found along a whole row keeps its columns in one task.
-    splitsColumns = e.plan.rowReductions.empty() && e.plan.rowOutputs.empty() && walks.size() == 1;
+    // What is found along a whole row keeps its columns in one task. Tall tiles are few: the walks of one are apart as well.
+    bool tall = e.plan.rowTile > 1;
+    splitsColumns = e.plan.rowReductions.empty() && e.plan.rowOutputs.empty() && (walks.size() == 1 || tall);
   }
 
   TaskCount emit(Value task, Value step) {
@@ -26,20 +27,38 @@ public:
       grouped.emplace(e, e.plan.groupOffsets, e.plan.rows, e.R);
     Value tiles = grouped ? grouped->count() : e.divide(e.addTo(e.size(e.plan.rows), e.R - 1), e.R), tasks = tiles, across;
     TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{e.plan.rows, e.R}}};
+    SmallVector<Value> ends; // of each walk's chunks
     if (splitsColumns) {
-      count.push_back({{e.columnsOf(walks.front().second.front().output, walks.front().first), e.C}});
-      across = e.countChunks(walks.front().second.front().output, walks.front().first);
+      count.emplace_back();
+      for (auto &[width, segments] : walks) {
+        count.back().push_back({e.columnsOf(segments.front().output, width), e.C});
+        Value chunks = e.countChunks(segments.front().output, width);
+        across = across ? e.add(across, chunks) : chunks;
+        ends.push_back(across);
+      }
       tasks = arith::MulIOp::create(b, loc, tiles, across);
     }
     if (e.hasTensorScales())
       e.when(is(task, 0), [&] { e.storeTensorScales(); });
     e.loop(task, tasks, step, [&](Value number) {
       if (!across)
-        return emitTask(number, nullptr);
+        return emitTask(number, walks.getArrayRef(), nullptr);
       Value tile = arith::DivUIOp::create(b, loc, number, across);
-      Value column = arith::RemUIOp::create(b, loc, number, across);
-      Chunk chunk = e.chunkAt(walks.front().second.front().output, walks.front().first, column);
-      emitTask(tile, &chunk);
+      Value column = arith::RemUIOp::create(b, loc, number, across), begin = e.index(0);
+      for (auto [walk, end] : llvm::zip(walks.getArrayRef(), ends)) {
+        auto emitOne = [&, &walk = walk] {
+          Chunk chunk = e.chunkAt(walk.second.front().output, walk.first, arith::SubIOp::create(b, loc, column, begin));
+          emitTask(tile, walk, &chunk);
+        };
+        if (walks.size() == 1) {
+          emitOne();
+        } else {
+          Value after = arith::CmpIOp::create(b, loc, CmpIPredicate::uge, column, begin);
+          Value before = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, column, end);
+          e.when(arith::AndIOp::create(b, loc, after, before), emitOne);
+        }
+        begin = end;
+      }
     });
     return count;
   }
@@ -47,30 +66,32 @@ public:
 private:
   Value is(Value a, int64_t value) { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, a, e.index(value)); }
 
-  void emitTask(Value number, const Chunk *chunk) {
+  /// The tile with a number; of one walk, where its columns are split.
+  void emitTask(Value number, ArrayRef<Walks::value_type> walked, const Chunk *chunk) {
     Value rows = e.size(e.plan.rows);
     if (!grouped) {
       Value first = arith::MulIOp::create(b, loc, number, e.index(e.R));
       Value left = arith::SubIOp::create(b, loc, rows, first);
-      emitTile({first, arith::MinUIOp::create(b, loc, left, e.index(e.R)), number}, chunk);
+      emitTile({first, arith::MinUIOp::create(b, loc, left, e.index(e.R)), number}, walked, chunk);
       return;
     }
     Tile tile = grouped->find(number).tile;
     e.when(is(number, 0), [&] {
       auto [first, last] = grouped->bounds();
-      forSegments(chunk, [&, first = first, last = last](const mx::Segment &segment, const Chunk &at) {
+      forSegments(walked, chunk, [&, first = first, last = last](const mx::Segment &segment, const Chunk &at) {
         e.clearOutsideGroups(segment, at, first, last);
       });
     });
     Value empty = is(tile.rows, 0);
     e.when(empty, [&] {
-      forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearEmptyBlocks(segment, at, number); });
+      forSegments(walked, chunk, [&](const mx::Segment &segment, const Chunk &at) { e.clearEmptyBlocks(segment, at, number); });
     });
-    e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, chunk); });
+    e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, walked, chunk); });
   }
 
-  void forSegments(const Chunk *chunk, llvm::function_ref<void(const mx::Segment &, const Chunk &)> body) {
-    for (auto &[width, segments] : walks) {
+  void forSegments(ArrayRef<Walks::value_type> walked, const Chunk *chunk,
+                   llvm::function_ref<void(const mx::Segment &, const Chunk &)> body) {
+    for (auto &[width, segments] : walked) {
       auto all = [&, &segments = segments](const Chunk &at) {
         for (const mx::Segment &segment : segments)
           body(segment, at);
@@ -79,10 +100,10 @@ private:
     }
   }
 
-  void emitTile(const Tile &tile, const Chunk *chunk) {
+  void emitTile(const Tile &tile, ArrayRef<Walks::value_type> walked, const Chunk *chunk) {
     e.beginTile(tile);
     reduceRows();
-    forSegments(chunk, [&](const mx::Segment &segment, const Chunk &at) { e.storeSegment(segment, at); });
+    forSegments(walked, chunk, [&](const mx::Segment &segment, const Chunk &at) { e.storeSegment(segment, at); });
     for (Value output : e.plan.rowOutputs)
       e.storeRowOutput(output);
   }

@@ -118,8 +118,7 @@ TileValue TileEmitter::reblocked(mx::TransposeOp op, const Chunk &chunk, int64_t
   TileValue v = matrix(op.getInput(), rows, chunk, offset);
   Type from = llvm::cast<mx::ScaledType>(op.getInput().getType()).getFormat().getElement();
   Type to = llvm::cast<mx::ScaledType>(op.getResult().getType()).getFormat().getElement();
-  constexpr int64_t block = 128;
-  Value largest = reduce(hopper::ReduceKind::UMax, v.scales, R / block, typeOf(v.scales).getDimSize(1));
+  Value largest = reduce(hopper::ReduceKind::UMax, v.scales, R / mx::TransposeOp::kBlock, typeOf(v.scales).getDimSize(1));
   Value byte = loweredByte(largest, from, to);
   return {recoded(v.data, v.scales, byte, to, /*coarser=*/true), byte};
 }

@@ -268,8 +268,7 @@ Value TileEmitter::stride(Value value, unsigned part) {
   return part == 0 ? columns : divide(addTo(columns, dim.divisor - 1), dim.divisor);
 }
 
-Value TileEmitter::flattened(Value argument, unsigned part) {
-  Value buffer = inputBuffer(argument, part);
+Value TileEmitter::flattened(Value buffer) {
   auto type = llvm::cast<MemRefType>(buffer.getType());
   if (type.getRank() != 3)
     return buffer;

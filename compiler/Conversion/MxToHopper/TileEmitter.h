@@ -103,8 +103,8 @@ public:
   mlir::Value loadOffset(mlir::Value offsets, mlir::Value at, mlir::Value rows);
   mlir::Value inputBuffer(mlir::Value argument, unsigned part = 0) const { return inputs.find(argument)->second[part]; }
   mlir::Value outputBuffer(mlir::Value output, unsigned part = 0) const { return outputs.find(output)->second[part]; }
-  /// A buffer of rank 3 with both leading dimensions as one.
-  mlir::Value flattened(mlir::Value argument, unsigned part);
+  /// A buffer of rank 3 with both leading dimensions as one; any other as it is.
+  mlir::Value flattened(mlir::Value buffer);
   /// Columns of a buffer where they are no constant.
   mlir::Value stride(mlir::Value value, unsigned part);
   /// A row number, repeated for a grid's rows.
@@ -144,6 +144,9 @@ private:
   // TileStores.cpp
   void storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk);
   void storeTurnedScales(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk, mlir::Value scales);
+  void storeBlock(const mx::Segment &segment, const Chunk &chunk, mlir::Value data, mlir::Value scales);
+  void storeColumns(mlir::Value grid, mlir::Value memref, mlir::Value firstCol, mlir::Value firstRow, mlir::Value rows,
+                    mlir::Value cols, mlir::Value stride, int64_t aligned = 1);
   int64_t alignment(mlir::Value value, int64_t offset, int64_t perNumber = 1);
 
   using Key = std::tuple<void *, void *, std::pair<void *, void *>, int64_t, int>;

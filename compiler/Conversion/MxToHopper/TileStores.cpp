@@ -43,19 +43,45 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
                           divide(column, width), scaleLimit, stride(output, 1), alignment(output, segment.begin, width));
 }
 
+/// A store down columns of the memref, whose schedule is to follow.
+void TileEmitter::storeColumns(Value grid, Value memref, Value firstCol, Value firstRow, Value rows, Value cols, Value stride,
+                               int64_t aligned) {
+  hopper::StoreTransposedOp::create(b, loc, grid, memref, firstCol, firstRow, rows, cols, stride, aligned, IntegerAttr(),
+                                    DenseI64ArrayAttr(), false);
+}
+
 void TileEmitter::storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk) {
   Value output = segment.output;
   TileValue v = transpose.reblocks() ? reblocked(transpose, chunk, segment.begin)
                                      : matrix(transpose.getInput(), rows, chunk, segment.begin);
+  if (transpose.getBlocks())
+    return storeBlock(segment, chunk, asStored(*this, v.data), v.scales);
   int64_t rowsOfInput = mx::shapeOf(output.getType())[1];
   // Tiles begin at multiples of R, those of groups anywhere.
   int64_t aligned =
       plan.groupOffsets || ShapedType::isDynamic(rowsOfInput) ? 1 : int64_t(1) << llvm::countr_zero(uint64_t(rowsOfInput | R));
-  hopper::StoreTransposedOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), addTo(chunk.start, segment.begin),
-                                    current.firstRow, current.rows, chunk.valid, stride(output, 0), aligned, IntegerAttr(),
-                                    DenseI64ArrayAttr(), false);
+  storeColumns(asStored(*this, v.data), outputBuffer(output), addTo(chunk.start, segment.begin), current.firstRow, current.rows,
+               chunk.valid, stride(output, 0), aligned);
   if (llvm::isa<mx::ScaledType>(output.getType()))
     storeTurnedScales(segment, transpose, chunk, v.scales);
+}
+
+/// The tile as a matrix of its own: rows that are not there are zeros.
+void TileEmitter::storeBlock(const mx::Segment &segment, const Chunk &chunk, Value data, Value scales) {
+  Value output = segment.output, column = addTo(chunk.start, segment.begin), height = size(output, 1);
+  data = hopper::KeepOp::create(b, loc, data.getType(), data, rows.valid);
+  auto rowOf = [&](Value rowsOfMatrix, Value at) {
+    return add(arith::MulIOp::create(b, loc, current.blockIndex, rowsOfMatrix), at);
+  };
+  storeColumns(data, flattened(outputBuffer(output)), rowOf(height, column), index(0), Value(), chunk.valid, Value(),
+               mx::TransposeOp::kBlock);
+  auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
+  if (!scaled)
+    return;
+  int64_t width = scaled.getFormat().getBlockRows();
+  Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
+  storeColumns(lanes.narrow(expand(scales, 1, C / width)), flattened(outputBuffer(output, 1)),
+               rowOf(divide(addTo(height, width - 1), width), divide(column, width)), index(0), Value(), cols, Value());
 }
 
 /// The scale of block (i, j) of the tile belongs to block (j, i) of the result: a store down a column of the result's scales,
@@ -64,35 +90,42 @@ void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp 
   Value output = segment.output;
   auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
   auto format = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
-  int64_t height = transpose.reblocks() ? 128 : source.getBlockRows(); // rows of the tile a block
-  int64_t width = format.getBlockRows();                               // columns of the tile a block of the result
+  int64_t height = transpose.reblocks() ? mx::TransposeOp::kBlock : source.getBlockRows(); // rows of the tile a block
+  int64_t width = format.getBlockRows();                                                   // columns of it a block of the result
   Value grid = lanes.narrow(expand(scales, R / height, C / width));
   Value firstBlock = transpose.getOffsets() ? current.blockIndex : divide(current.firstRow, height);
   Value blocks = divide(addTo(current.rows, height - 1), height);
   Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
-  hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(output, 1), divide(addTo(chunk.start, segment.begin), width),
-                                    firstBlock, blocks, cols, stride(output, 1), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
+  storeColumns(grid, outputBuffer(output, 1), divide(addTo(chunk.start, segment.begin), width), firstBlock, blocks, cols,
+               stride(output, 1));
+}
+
+/// Whether a result is made of blocks alone: whatever lies between them belongs to nobody.
+static bool storesBlocks(Value output) {
+  auto transpose = output.getDefiningOp<mx::TransposeOp>();
+  return transpose && transpose.getBlocks();
 }
 
 void TileEmitter::clearEmptyBlocks(const mx::Segment &segment, const Chunk &chunk, Value block) {
+  if (storesBlocks(segment.output))
+    return;
   auto format = llvm::cast<mx::ScaledType>(segment.output.getType()).getFormat();
   int64_t width = format.getBlockRows();
   Value grid = zeros(tile(1, C / width, b.getI8Type()));
   Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
-  hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output, 1),
-                                    divide(addTo(chunk.start, segment.begin), width), block, index(1), cols,
-                                    stride(segment.output, 1), 1, IntegerAttr(), DenseI64ArrayAttr(), false);
+  storeColumns(grid, outputBuffer(segment.output, 1), divide(addTo(chunk.start, segment.begin), width), block, index(1), cols,
+               stride(segment.output, 1));
 }
 
 void TileEmitter::clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, Value first, Value last) {
+  if (storesBlocks(segment.output))
+    return;
   Value rowCount = size(plan.rows);
   auto clear = [&](Value begin, Value end) {
     loop(begin, end, index(R), [&](Value row) {
       Value left = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, end, row), index(R));
-      Value grid = zeros(tile(R, C, b.getI8Type()));
-      hopper::StoreTransposedOp::create(b, loc, grid, outputBuffer(segment.output), addTo(chunk.start, segment.begin), row,
-                                        left, chunk.valid, stride(segment.output, 0), 1, IntegerAttr(), DenseI64ArrayAttr(),
-                                        false);
+      storeColumns(zeros(tile(R, C, b.getI8Type())), outputBuffer(segment.output), addTo(chunk.start, segment.begin), row, left,
+                   chunk.valid, stride(segment.output, 0));
     });
   };
   clear(index(0), first);

@@ -34,7 +34,7 @@ public:
       offsets = e.inputBuffers(value)[0];
     result = e.outputBuffers(e.ops.outputs[0])[0];
     block = 128;
-    if (!op.contractsRows())
+    if (!contractsRows())
       for (const Operand *side : {&left, &right})
         if (side->format)
           block = std::min(block, side->format.getBlockCols());
@@ -44,6 +44,7 @@ public:
   void emit();
 
 private:
+  bool contractsRows() { return op.getContraction() == mx::Contraction::Rows; }
   Operand operand(Value value) {
     auto scaled = llvm::dyn_cast<mx::ScaledType>(value.getType());
     return {e.inputBuffers(value), scaled ? scaled.getFormat() : mx::FormatAttr(),
@@ -85,7 +86,7 @@ private:
 } // namespace
 
 Value Product::countTasks() {
-  if (op.contractsRows()) {
+  if (contractsRows()) {
     Value experts = dim(result, 0), rows = ceilDivide(dim(result, 1), kCols), cols = ceilDivide(dim(result, 2), kCols);
     return arith::MulIOp::create(b, loc, experts, arith::MulIOp::create(b, loc, rows, cols));
   }
@@ -257,7 +258,7 @@ void Product::store(SmallVector<Value> prefix, Value firstRow, Value rows, Value
   Value zero = e.index(0);
   auto line = VectorType::get({kCols}, b.getF32Type());
   Type element = llvm::cast<MemRefType>(result.getType()).getElementType();
-  Value accumulate = op->getNumOperands() == (offsets ? 4u : 3u) ? e.inputBuffers(op->getOperands().back())[0] : Value();
+  Value accumulate = op.getAddend() ? e.inputBuffers(op.getAddend())[0] : Value();
   e.loop(zero, rows, 1, [&](Value m) {
     Value v = vector::LoadOp::create(b, loc, line, sum, ValueRange{m, zero});
     SmallVector<Value> at = prefix;
@@ -285,7 +286,7 @@ void Product::clear(Value rows) {
 
 void Product::emit() {
   Type real = b.getF32Type();
-  bool byRows = op.contractsRows();
+  bool byRows = contractsRows();
   leftPanel = byRows ? e.scratch({128, kCols}, real) : e.scratch({kRows, block}, real);
   rightPanel = byRows ? e.scratch({128, kCols}, real) : e.scratch({block, kCols}, real);
   sum = e.scratch({byRows ? kCols : kRows, kCols}, real);

@@ -106,10 +106,16 @@ int64_t vernier::hopper::threadsOf(Operation *function) {
 
 SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
   SmallVector<TensorMap> maps;
-  function->walk([&](CopyOp copy) {
-    TensorMap map{llvm::cast<BlockArgument>(copy.getMemref()).getArgNumber(), copy.copied(function)};
+  auto add = [&](Value memref, StagedType tile) {
+    TensorMap map{llvm::cast<BlockArgument>(memref).getArgNumber(), tile};
     if (!llvm::is_contained(maps, map))
       maps.push_back(map);
+  };
+  function->walk([&](Operation *op) {
+    if (auto copy = llvm::dyn_cast<CopyOp>(op))
+      add(copy.getMemref(), copy.copied(function));
+    else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
+      add(prefetch.getMemref(), llvm::cast<StagedType>(prefetch.getTile()));
   });
   return maps;
 }

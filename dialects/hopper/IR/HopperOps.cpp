@@ -59,6 +59,8 @@ LogicalResult MultiplyOp::verify() {
   StagedType a = getA().getType(), c = getB().getType();
   if (a.getElement() != c.getElement() || a.getCols() != c.getCols())
     return emitOpError() << "expected operands of one element and depth, but got " << a << " and " << c;
+  if (a.getElement().isF32())
+    return emitOpError() << "the tensor cores take no f32, but got " << a;
   VectorType result = tileOf(getResult());
   if (result.getDimSize(1) != c.getRows() || getRow() + result.getDimSize(0) > uint64_t(a.getRows()))
     return emitOpError() << "expected " << a.getRows() << " x " << c.getRows() << " results at most, but got " << result;
@@ -79,8 +81,8 @@ LogicalResult ReadScalesOp::verify() {
 }
 
 LogicalResult StagedType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols, Type element) {
-  if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type>(element))
-    return emitError() << "expected f8E4M3FN, bf16 or f16, but got " << element;
+  if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type, Float32Type>(element))
+    return emitError() << "expected f8E4M3FN, bf16, f16 or f32, but got " << element;
   if (cols * element.getIntOrFloatBitWidth() != kRowBytes * 8)
     return emitError() << "expected rows of " << kRowBytes << " bytes, but got " << cols << " of " << element;
   if (rows < 8 || rows > 256 || rows % 8)

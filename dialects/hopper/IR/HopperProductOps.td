@@ -41,6 +41,21 @@ def Hopper_FetchOp : Hopper_Op<"fetch", [MemoryEffects<[MemRead]>]> {
   let assemblyFormat = "$memref `[` $row `,` $col `]` (`multicast` $multicast^)? attr-dict `:` type($memref) `->` type($result)";
 }
 
+def Hopper_PrefetchOp : Hopper_Op<"prefetch", [MemoryEffects<[MemWrite]>]> {
+  let summary = "tells the L2 cache what will be read";
+  let description = [{
+    The tile that `hopper.fetch` would bring, for loads that follow a long computation. The side that fetches tiles says so
+    ahead of them; nothing waits for it.
+
+    Example:
+    ```mlir
+    hopper.prefetch %m[%row, %col] : memref<?x4096xf32>, !hopper.staged<256 x 32 x f32>
+    ```
+  }];
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, TypeAttr:$tile);
+  let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `,` $tile";
+}
+
 def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
   let mnemonic = "scales";
   let summary = "scales in shared memory, as FP32";

@@ -61,19 +61,15 @@ public:
       for (Operation *fetch : stage.fetches)
         if (llvm::isa<Fetch>(fetch) && failed(need(fetch->getOperands(), fetch)))
           return failure();
-      for (Operation *around = block->getParentOp(); around != function; around = around->getParentOp()) {
-        if (!llvm::isa<scf::ForOp, scf::IfOp>(around))
-          return around->emitError() << "expected loops and branches around hopper.fetch";
-        if (!path.insert(around))
-          break;
-        ValueRange operands = around->getOperands();
-        if (auto loop = llvm::dyn_cast<scf::ForOp>(around)) // not what it carries
-          operands = operands.take_front(3);
-        if (failed(need(operands, around)))
-          return failure();
-      }
+      if (failed(reach(block)))
+        return failure();
     }
-    return success();
+    WalkResult walk = function.walk([&](Operation *op) {
+      if (!alsoRuns(*op))
+        return WalkResult::advance();
+      return WalkResult(success(succeeded(need(op->getOperands(), op)) && succeeded(reach(op->getBlock()))));
+    });
+    return success(!walk.wasInterrupted());
   }
 
   void clone(Block &from, OpBuilder &b, IRMapping &mapping) {
@@ -85,13 +81,32 @@ public:
           copy(stage->second, b, mapping);
       } else if (path.contains(&op)) {
         clonePath(op, b, mapping);
-      } else if (needed.contains(&op)) {
+      } else if (alsoRuns(op) || needed.contains(&op)) {
         b.clone(op, mapping);
       }
     }
   }
 
 private:
+  /// What the side runs beside its fetches.
+  static bool alsoRuns(Operation &op) { return std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op); }
+
+  /// The loops and branches around a block.
+  LogicalResult reach(Block *block) {
+    for (Operation *around = block->getParentOp(); around != function; around = around->getParentOp()) {
+      if (!llvm::isa<scf::ForOp, scf::IfOp>(around))
+        return around->emitError() << "expected loops and branches around hopper.fetch";
+      if (!path.insert(around))
+        break;
+      ValueRange operands = around->getOperands();
+      if (auto loop = llvm::dyn_cast<scf::ForOp>(around)) // not what it carries
+        operands = operands.take_front(3);
+      if (failed(need(operands, around)))
+        return failure();
+    }
+    return success();
+  }
+
   void copy(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
     auto mapped = [&](Value v) { return v ? mapping.lookupOrDefault(v) : v; };
     Location loc = stage.fetches.front()->getLoc();
@@ -204,6 +219,7 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     compute->getOperations().splice(compute->end(), ops, ops.begin(), Block::iterator(roles));
     for (auto &[block, stage] : stages)
       consume(block, stage);
+    roles.getCompute().walk([](PrefetchOp op) { op.erase(); });
   }
 
   /// Waits for the slot where the first fetch was, and gives it back after the last use of what it holds.

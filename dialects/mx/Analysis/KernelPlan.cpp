@@ -122,7 +122,7 @@ bool Planner::plan() {
     Value source = output;
     if (auto transpose = output.getDefiningOp<TransposeOp>())
       source = transpose.getInput();
-    if (rankOf(output) != 2 || result.kind == KernelKind::Columns) {
+    if (rankOf(source) != 2 || result.kind == KernelKind::Columns) {
       result.rowOutputs.push_back(output);
       continue;
     }

@@ -10,24 +10,44 @@ std::string Size::str() const {
   std::string text = isConstant() ? std::to_string(constant) : "arg" + std::to_string(argument) + "." + std::to_string(dim);
   for (int64_t multiple : roundUps)
     text = "round_up(" + text + ", " + std::to_string(multiple) + ")";
-  return text;
+  if (divisor != 1)
+    text = "floor(" + text + " / " + std::to_string(divisor) + ")";
+  return plus ? text + " + " + std::to_string(plus) : text;
 }
 
 DenseI64ArrayAttr vernier::mx::encodeSize(const Size &size, Builder &b) {
-  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant};
+  SmallVector<int64_t> words{size.argument, int64_t(size.dim), size.constant, size.divisor, size.plus};
   llvm::append_range(words, size.roundUps);
   return b.getDenseI64ArrayAttr(words);
 }
 
 Size vernier::mx::decodeSize(DenseI64ArrayAttr attribute) {
   ArrayRef<int64_t> words = attribute;
-  Size size{int(words[0]), unsigned(words[1]), words[2], {}};
-  size.roundUps.assign(words.begin() + 3, words.end());
+  Size size{int(words[0]), unsigned(words[1]), words[2], {}, words[3], words[4]};
+  size.roundUps.assign(words.begin() + 5, words.end());
   return size;
 }
 
 Sizes::Sizes(func::FuncOp function) {
   function.walk<WalkOrder::PreOrder>([&](Operation *op) { visit(op); });
+}
+
+static void roundUp(Size &size, int64_t multiple) {
+  if (size.isConstant())
+    size.constant = llvm::alignTo(size.constant, multiple);
+  else if (size.roundUps.empty() || size.roundUps.back() != multiple)
+    size.roundUps.push_back(multiple);
+}
+
+static Size partOf(Size size, int64_t divisor, int64_t plus) {
+  if (size.isConstant()) {
+    size.constant = size.constant / divisor + plus;
+  } else {
+    assert((!size.isPart() || (divisor == 1 && plus == 0)) && "a part of a part");
+    if (divisor != 1 || plus != 0)
+      size.divisor = divisor, size.plus = plus;
+  }
+  return size;
 }
 
 Size Sizes::canonical(Size size) const {
@@ -36,13 +56,9 @@ Size Sizes::canonical(Size size) const {
     if (it == substitution_.end())
       break;
     Size base = it->second;
-    for (int64_t multiple : size.roundUps) {
-      if (base.isConstant())
-        base.constant = llvm::alignTo(base.constant, multiple);
-      else
-        base.roundUps.push_back(multiple);
-    }
-    size = base;
+    for (int64_t multiple : size.roundUps)
+      roundUp(base, multiple);
+    size = partOf(base, size.divisor, size.plus);
   }
   return size;
 }
@@ -63,11 +79,9 @@ Size Sizes::raw(Value value, unsigned dim) const {
   if (auto dims = llvm::dyn_cast<DimsInterface>(op)) {
     DimSource source = dims.getDimSource(dim);
     Size size = raw(source.value, source.dim);
-    if (source.roundUpTo > 1 && size.isConstant())
-      size.constant = llvm::alignTo(size.constant, source.roundUpTo);
-    else if (source.roundUpTo > 1 && (size.roundUps.empty() || size.roundUps.back() != source.roundUpTo))
-      size.roundUps.push_back(source.roundUpTo);
-    return size;
+    if (source.roundUpTo > 1)
+      roundUp(size, source.roundUpTo);
+    return partOf(size, source.divisor, source.plus);
   }
   // Elementwise: any operand of the same rank has the shape of the result.
   for (Value operand : op->getOperands())
@@ -80,12 +94,15 @@ void Sizes::demandEqual(Value a, unsigned dimA, Value b, unsigned dimB) {
   Size left = get(a, dimA), right = get(b, dimB);
   if (left == right)
     return;
+  // Parts of equal sizes, where both are the same part.
+  if (left.isPart() && left.divisor == right.divisor && left.plus == right.plus)
+    left.divisor = right.divisor = 1, left.plus = right.plus = 0;
   equalities_.push_back({left, right});
   // A size that equals itself rounded up gets no other name.
   if (!left.isConstant() && left.argument == right.argument && left.dim == right.dim)
     return;
   // Later questions see one name for both: the constant, else the earlier argument, else the derived size.
-  auto plain = [](const Size &size) { return !size.isConstant() && size.roundUps.empty(); };
+  auto plain = [](const Size &size) { return !size.isConstant() && size.roundUps.empty() && !size.isPart(); };
   if (plain(left) && (!plain(right) || std::pair(left.argument, left.dim) > std::pair(right.argument, right.dim)))
     substitution_[{left.argument, left.dim}] = right;
   else if (plain(right))
@@ -115,10 +132,11 @@ void Sizes::visit(Operation *op) {
       sameShape(matmul.getAccumulate(), matmul.getResult());
   } else if (auto grouped = llvm::dyn_cast<GroupedMatmulOp>(op)) {
     demandEqual(grouped.getA(), 1, grouped.getB(), 2);
-  } else if (auto wgrad = llvm::dyn_cast<GroupedWgradOp>(op)) {
-    demandEqual(wgrad.getDy(), 0, wgrad.getX(), 0);
-    if (wgrad.getAccumulate())
-      sameShape(wgrad.getAccumulate(), wgrad.getResult());
+  } else if (llvm::isa<GroupedWgradOp, BlockWgradOp>(op)) {
+    auto wgrad = llvm::cast<ProductInterface>(op);
+    demandEqual(wgrad.getLeft(), 0, wgrad.getRight(), 0);
+    if (wgrad.getAddend())
+      sameShape(wgrad.getAddend(), op->getResult(0));
   } else if (!llvm::isa<DimsInterface>(op) && op->getNumOperands() > 1) {
     for (Value operand : op->getOperands().drop_front())
       sameShape(op->getOperand(0), operand);

@@ -11,23 +11,28 @@
 
 namespace vernier::mx {
 
-/// A constant, or dimension `dim` of argument `argument`, then rounded up to each of `roundUps` in turn.
+/// A constant, or dimension `dim` of argument `argument`, then rounded up to each of `roundUps` in turn; of that a part,
+/// rounded down, and some more.
 struct Size {
   int argument = -1; ///< -1: the constant.
   unsigned dim = 0;
   int64_t constant = 0;
   llvm::SmallVector<int64_t, 2> roundUps;
+  int64_t divisor = 1;
+  int64_t plus = 0;
 
   static Size fixed(int64_t value) { return {-1, 0, value, {}}; }
   bool isConstant() const { return argument < 0; }
+  bool isPart() const { return divisor != 1 || plus != 0; }
   bool operator==(const Size &other) const {
-    return argument == other.argument && dim == other.dim && constant == other.constant && roundUps == other.roundUps;
+    return argument == other.argument && dim == other.dim && constant == other.constant && roundUps == other.roundUps &&
+           divisor == other.divisor && plus == other.plus;
   }
-  /// "arg0.0", "round_up(arg0.0, 128)" or a number.
+  /// "arg0.0", "round_up(arg0.0, 128)", "floor(arg0.0 / 128) + 8" or a number.
   std::string str() const;
 };
 
-/// As an attribute: [argument, dim, constant, round-ups...].
+/// As an attribute: [argument, dim, constant, divisor, plus, round-ups...].
 mlir::DenseI64ArrayAttr encodeSize(const Size &size, mlir::Builder &b);
 Size decodeSize(mlir::DenseI64ArrayAttr words);
 

@@ -16,11 +16,21 @@
 #include "dialects/mx/IR/MxEnums.h.inc"
 
 namespace vernier::mx {
-/// Where a run-time size comes from: a dimension of an operand, rounded up to a multiple.
+/// Where a run-time size comes from: a dimension of an operand, rounded up to a multiple; of that a part, rounded down,
+/// and some more.
 struct DimSource {
   mlir::Value value;
   unsigned dim = 0;
   int64_t roundUpTo = 1;
+  int64_t divisor = 1;
+  int64_t plus = 0;
+};
+
+/// What the sum of a matrix product runs along.
+enum class Contraction {
+  Columns, ///< of both operands.
+  Rows,    ///< of both operands, group by group.
+  Blocks,  ///< of rows that were turned, each with its columns.
 };
 } // namespace vernier::mx
 

@@ -33,7 +33,9 @@ struct MxAsmInterface : OpAsmDialectInterface {
       os << "_block";
     else if (rows > 1)
       os << "_column";
-    if (longest != usual)
+    if (rows > 1 && cols > 1 && rows != cols)
+      os << "_" << rows << "x" << cols;
+    else if (longest != usual)
       os << "_" << longest;
     ScaleRule defaultRule = format.hasTensorScale()   ? ScaleRule::Nearest
                             : (!fp4 && longest != 32) ? ScaleRule::Ceil

@@ -10,7 +10,7 @@ def Mx_DimsInterface : OpInterface<"DimsInterface"> {
     sizes compared and launches planned without looking at what the operation computes.
   }];
   let methods = [
-    InterfaceMethod<"The operand and its dimension that give dimension `dim` of result 0, then rounded up to a multiple.",
+    InterfaceMethod<"The operand and its dimension that give dimension `dim` of result 0, and what is made of it.",
       "::vernier::mx::DimSource", "getDimSource", (ins "unsigned":$dim)>
   ];
 }
@@ -30,7 +30,8 @@ def Mx_ProductInterface : OpInterface<"ProductInterface"> {
     InterfaceMethod<"The left operand.", "::mlir::Value", "getLeft">,
     InterfaceMethod<"The right operand.", "::mlir::Value", "getRight">,
     InterfaceMethod<"Row offsets of the groups, or null.", "::mlir::Value", "getGroupOffsets">,
-    InterfaceMethod<"Whether the contraction runs along rows (wgrad) rather than columns.", "bool", "contractsRows">
+    InterfaceMethod<"An FP32 tensor that the product is added to, or null.", "::mlir::Value", "getAddend">,
+    InterfaceMethod<"What the sum runs along.", "::vernier::mx::Contraction", "getContraction">
   ];
 }
 

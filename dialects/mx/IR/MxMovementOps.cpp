@@ -9,18 +9,31 @@ bool TransposeOp::reblocks() {
   return scaled && scaled.getFormat().isRowBlocked();
 }
 
+/// Rank and sizes of a transpose that makes every block a matrix.
+static LogicalResult verifyBlocks(TransposeOp op, ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  if (!op.getOffsets() || ShapedType::isDynamic(op.getOffsets().getType().getDimSize(0)))
+    return op.emitOpError() << "expected a static number of offsets with blocks";
+  int64_t groups = op.getOffsets().getType().getDimSize(0) - 1;
+  int64_t blocks = ShapedType::isDynamic(from[0]) ? ShapedType::kDynamic : from[0] / TransposeOp::kBlock + groups;
+  if (int64_t expected[] = {blocks, from[1], TransposeOp::kBlock}; !compatible(expected, to))
+    return op.emitOpError() << "expected a result of " << shapeString(expected) << ", but got " << shapeString(to);
+  return success();
+}
+
 LogicalResult TransposeOp::verify() {
   ArrayRef<int64_t> from = shapeOf(getInput().getType()), to = shapeOf(getResult().getType());
-  if (from.size() != 2 || to.size() != 2)
+  if (from.size() != 2 || to.size() != (getBlocks() ? 3 : 2))
     return emitOpError() << "expected rank 2, but got " << shapeString(from) << " and " << shapeString(to);
-  if (!compatible(from[0], to[1]) || !compatible(from[1], to[0]))
+  if (getBlocks() && failed(verifyBlocks(*this, from, to)))
+    return failure();
+  if (!getBlocks() && (!compatible(from[0], to[1]) || !compatible(from[1], to[0])))
     return emitOpError() << "expected the result's shape to be the input's reversed, but got " << shapeString(from) << " and "
                          << shapeString(to);
   auto source = llvm::dyn_cast<ScaledType>(getInput().getType());
   auto target = llvm::dyn_cast<ScaledType>(getResult().getType());
   if (bool(source) != bool(target))
     return emitOpError() << "expected input and result to be both scaled or both plain";
-  if (getOffsets() && !reblocks())
+  if (getOffsets() && !reblocks() && (source || !getBlocks()))
     return emitOpError() << "offsets need a scaled input with blocks along its rows (1xB)";
   if (!source) {
     if (llvm::cast<RankedTensorType>(getInput().getType()).getElementType() !=
@@ -29,8 +42,8 @@ LogicalResult TransposeOp::verify() {
                            << getResult().getType();
     return success();
   }
-  if (target.getGrouped() != bool(getOffsets()))
-    return emitOpError() << "expected the result to be grouped exactly when there are offsets";
+  if (target.getGrouped() != (getOffsets() && !getBlocks()))
+    return emitOpError() << "expected the result to be grouped exactly when there are offsets and no blocks";
   FormatAttr format = target.getFormat();
   if (!reblocks()) {
     if (format != source.getFormat().transposed())
@@ -40,13 +53,20 @@ LogicalResult TransposeOp::verify() {
   }
   if (source.getFormat().hasTensorScale())
     return emitOpError() << "expected E8M0 scales; dequantize instead";
-  if (!llvm::isa<Float8E4M3FNType>(format.getElement()) || format.getBlockRows() != 1 || format.getBlockCols() != 128 ||
+  int64_t height = getBlocks() ? source.getFormat().getBlockCols() : 1;
+  if (!llvm::isa<Float8E4M3FNType>(format.getElement()) || format.getBlockRows() != height || format.getBlockCols() != kBlock ||
       format.hasTensorScale())
-    return emitOpError() << "expected a result of f8E4M3FN in blocks of 1x128, but got " << format;
+    return emitOpError() << "expected a result of f8E4M3FN in blocks of " << height << "x" << kBlock << ", but got " << format;
   return success();
 }
 
-DimSource TransposeOp::getDimSource(unsigned dim) { return {getInput(), 1 - dim}; }
+DimSource TransposeOp::getDimSource(unsigned dim) {
+  if (!getBlocks())
+    return {getInput(), 1 - dim};
+  if (dim == 1)
+    return {getInput(), 1};
+  return {getInput(), 0, /*roundUpTo=*/1, kBlock, getOffsets().getType().getDimSize(0) - 1};
+}
 
 bool TransposeOp::isExact() { return !reblocks(); }
 

@@ -21,12 +21,18 @@ def Mx_TransposeOp : Mx_Op<"transpose", [Pure, DeclareOpInterfaceMethods<Mx_Dims
     tail is ragged and an empty group has none. The scales have floor(M / 128) + G columns; the blocks of group g start
     at column floor(offsets[g] / 128) + g, the others are 0.
 
-    Shapes: input [M, N] -> result [N, M].
+    With `offsets` and `blocks`, every block of 128 rows becomes a matrix of its own, a plain tensor's too: block b of the
+    groups, at the position that its scales have above, is result[b], and zeros fill up a tail. Matrices that belong to no
+    block are unspecified. This is how `mx.block_wgrad` reads a tensor.
+
+    Shapes: input [M, N] -> result [N, M]; with `blocks` [floor(M / 128) + G, N, 128].
 
     Constraints:
-    1. rank 2, and the result's shape is the input's reversed;
-    2. from `1xB` the result is E4M3 with `1x128` blocks; from any other block the format is the input's, turned;
-    3. `offsets` needs a `1xB` input, and the result's type then says `grouped`.
+    1. the input has rank 2, and the result's shape is the input's reversed, or one matrix a block;
+    2. from `1xB` the result is E4M3 with `1x128` blocks, with `blocks` `Bx128`; from any other block the format is the
+       input's, turned;
+    3. `offsets` needs a `1xB` input, and the result's type then says `grouped`;
+    4. `blocks` needs a static number of offsets, and an input that is plain or has blocks of `1xB`.
 
     Example:
 
@@ -35,14 +41,16 @@ def Mx_TransposeOp : Mx_Op<"transpose", [Pure, DeclareOpInterfaceMethods<Mx_Dims
                         -> !mx.scaled<64x?, #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>>
     ```
   }];
-  let arguments = (ins Mx_Value:$input, Optional<Mx_Index>:$offsets);
+  let arguments = (ins Mx_Value:$input, Optional<Mx_Index>:$offsets, UnitAttr:$blocks);
   let results = (outs Mx_Value:$result);
   let assemblyFormat = [{
-    $input (`offsets` $offsets^ `:` type($offsets))? attr-dict `:` type($input) `->` type($result)
+    $input (`offsets` $offsets^ `:` type($offsets))? (`blocks` $blocks^)? attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
   let hasFolder = 1;
   let extraClassDeclaration = [{
+    /// Rows that are re-blocked together, and make one matrix with `blocks`.
+    static constexpr int64_t kBlock = 128;
     /// The operand is scaled and its blocks are re-blocked, rather than turned.
     bool reblocks();
   }];

@@ -1,4 +1,4 @@
-// matmul, grouped_matmul, grouped_wgrad: constraints and sizes.
+// matmul, grouped_matmul, grouped_wgrad, block_wgrad: constraints and sizes.
 #include "dialects/mx/IR/MxOps.h"
 
 using namespace mlir;
@@ -55,7 +55,8 @@ DimSource MatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSource{get
 Value MatmulOp::getLeft() { return getA(); }
 Value MatmulOp::getRight() { return getB(); }
 Value MatmulOp::getGroupOffsets() { return {}; }
-bool MatmulOp::contractsRows() { return false; }
+Value MatmulOp::getAddend() { return getAccumulate(); }
+Contraction MatmulOp::getContraction() { return Contraction::Columns; }
 
 LogicalResult GroupedMatmulOp::verify() {
   if (failed(verifyContraction(*this, getA().getType(), getB().getType(), 3)))
@@ -70,7 +71,18 @@ DimSource GroupedMatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSou
 Value GroupedMatmulOp::getLeft() { return getA(); }
 Value GroupedMatmulOp::getRight() { return getB(); }
 Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
-bool GroupedMatmulOp::contractsRows() { return false; }
+Value GroupedMatmulOp::getAddend() { return {}; }
+Contraction GroupedMatmulOp::getContraction() { return Contraction::Columns; }
+
+/// Of weight gradients: one matrix for each group.
+static LogicalResult verifyExperts(Operation *op, Value offsets, Value accumulate, RankedTensorType result) {
+  if (result.isDynamicDim(0))
+    return op->emitOpError() << "expected a static number of experts, but got " << shapeString(result.getShape());
+  int64_t experts = result.getDimSize(0), count = shapeOf(offsets.getType())[0];
+  if (!compatible(count, experts + 1))
+    return op->emitOpError() << "expected " << experts + 1 << " offsets for " << experts << " experts, but got " << count;
+  return verifyAccumulate(op, accumulate, result);
+}
 
 LogicalResult GroupedWgradOp::verify() {
   ArrayRef<int64_t> dy = shapeOf(getDy().getType()), x = shapeOf(getX().getType()), result = getResult().getType().getShape();
@@ -82,15 +94,30 @@ LogicalResult GroupedWgradOp::verify() {
   if (failed(verifyRowBlocked(*this, getDy().getType(), "dy")) || failed(verifyRowBlocked(*this, getX().getType(), "x")) ||
       failed(verifyOperands(*this, getDy().getType(), getX().getType())))
     return failure();
-  if (ShapedType::isDynamic(result[0]))
-    return emitOpError() << "expected a static number of experts, but got " << shapeString(result);
-  int64_t offsets = getOffsets().getType().getDimSize(0);
-  if (!compatible(offsets, result[0] + 1))
-    return emitOpError() << "expected " << result[0] + 1 << " offsets for " << result[0] << " experts, but got " << offsets;
-  return verifyAccumulate(*this, getAccumulate(), getResult().getType());
+  return verifyExperts(*this, getOffsets(), getAccumulate(), getResult().getType());
 }
 DimSource GroupedWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }
 Value GroupedWgradOp::getLeft() { return getDy(); }
 Value GroupedWgradOp::getRight() { return getX(); }
 Value GroupedWgradOp::getGroupOffsets() { return getOffsets(); }
-bool GroupedWgradOp::contractsRows() { return true; }
+Value GroupedWgradOp::getAddend() { return getAccumulate(); }
+Contraction GroupedWgradOp::getContraction() { return Contraction::Rows; }
+
+LogicalResult BlockWgradOp::verify() {
+  ArrayRef<int64_t> dy = shapeOf(getDy().getType()), x = shapeOf(getX().getType()), result = getResult().getType().getShape();
+  if (dy.size() != 3 || x.size() != 3 || !compatible(dy[0], x[0]) || dy[2] != TransposeOp::kBlock || x[2] != dy[2])
+    return emitOpError() << "expected dy [B, N, " << TransposeOp::kBlock << "] and x [B, K, " << TransposeOp::kBlock
+                         << "], but got " << shapeString(dy) << " and " << shapeString(x);
+  if (!compatible(dy[1], result[1]) || !compatible(x[1], result[2]))
+    return emitOpError() << "expected a result of experts x " << shapeString({dy[1], x[1]}) << ", but got "
+                         << shapeString(result);
+  if (failed(verifyOperands(*this, getDy().getType(), getX().getType())))
+    return failure();
+  return verifyExperts(*this, getOffsets(), getAccumulate(), getResult().getType());
+}
+DimSource BlockWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }
+Value BlockWgradOp::getLeft() { return getDy(); }
+Value BlockWgradOp::getRight() { return getX(); }
+Value BlockWgradOp::getGroupOffsets() { return getOffsets(); }
+Value BlockWgradOp::getAddend() { return getAccumulate(); }
+Contraction BlockWgradOp::getContraction() { return Contraction::Blocks; }

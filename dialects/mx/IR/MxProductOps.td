@@ -73,6 +73,7 @@ def Mx_GroupedWgradOp : Mx_ProductOp<"grouped_wgrad"> {
     `G[e] = acc[e] + dY[rows of e]^T * X[rows of e]`, rows of e being offsets[e]:offsets[e+1]. Both operands are given by
     rows; a scaled one counts as its scaling-aware transpose with the same offsets (see `mx.transpose`), so that the
     bits are those of transposing first. Promotion to FP32 every 128 rows of a group.
+    A target that multiplies along columns only has `mx-expand-products` turn both operands first (`mx.block_wgrad`).
 
     Shapes: dy [M, N], x [M, K], offsets [E + 1], accumulate [E, N, K] -> [E, N, K].
 
@@ -84,6 +85,35 @@ def Mx_GroupedWgradOp : Mx_ProductOp<"grouped_wgrad"> {
 
     ```mlir
     %g = mx.grouped_wgrad %dy, %x offsets %o : tensor<?x32xbf16>, tensor<?x64xbf16>, tensor<9xi32> -> tensor<8x32x64xf32>
+    ```
+  }];
+  let arguments = (ins Mx_Value:$dy, Mx_Value:$x, Mx_Index:$offsets, Optional<3DTensorOf<[F32]>>:$accumulate);
+  let results = (outs 3DTensorOf<[F32]>:$result);
+  let assemblyFormat = [{
+    $dy `,` $x `offsets` $offsets (`accumulate` $accumulate^ `:` type($accumulate))? attr-dict
+    `:` type($dy) `,` type($x) `,` type($offsets) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Mx_BlockWgradOp : Mx_ProductOp<"block_wgrad"> {
+  let summary = "the weight gradient of each group of rows, from operands turned block by block";
+  let description = [{
+    `mx.grouped_wgrad` of operands that `mx.transpose ... offsets ... blocks` made with the same offsets:
+    `G[e] = acc[e] + sum over the blocks b of group e of dY[b] * X[b]^T`. The blocks of group e are the
+    ceil((offsets[e+1] - offsets[e]) / 128) ones from floor(offsets[e] / 128) + e on.
+
+    Shapes: dy [B, N, 128], x [B, K, 128], offsets [E + 1], accumulate [E, N, K] -> [E, N, K].
+
+    Constraints:
+    1. dy and x are made of equally many rows, and the result has their rows as rows and columns;
+    2. both operands are scaled, or both are plain.
+
+    Example:
+
+    ```mlir
+    %g = mx.block_wgrad %dy, %x offsets %o
+      : tensor<?x32x128xbf16>, tensor<?x64x128xbf16>, tensor<9xi32> -> tensor<8x32x64xf32>
     ```
   }];
   let arguments = (ins Mx_Value:$dy, Mx_Value:$x, Mx_Index:$offsets, Optional<3DTensorOf<[F32]>>:$accumulate);

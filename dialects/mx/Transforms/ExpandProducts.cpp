@@ -13,11 +13,16 @@ using namespace vernier::mx;
 
 namespace {
 struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
+  using ExpandProductsBase::ExpandProductsBase;
+
   void runOnOperation() override {
     OpBuilder builder(&getContext());
     WalkResult walk = getOperation().walk([&](ProductInterface op) {
-      if (op.contractsRows())
+      if (auto wgrad = llvm::dyn_cast<GroupedWgradOp>(op.getOperation())) {
+        if (turnRows)
+          turnOperands(wgrad);
         return WalkResult::advance();
+      }
       for (OpOperand &operand : op->getOpOperands()) {
         auto type = llvm::dyn_cast<ScaledType>(operand.get().getType());
         if (!type || !type.getFormat().isPacked())
@@ -38,6 +43,30 @@ struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
     });
     if (walk.wasInterrupted())
       signalPassFailure();
+  }
+
+  static void turnOperands(GroupedWgradOp op) {
+    OpBuilder b(op);
+    auto turned = [&](Value operand) -> Value {
+      ArrayRef<int64_t> from = shapeOf(operand.getType());
+      int64_t blocks = ShapedType::isDynamic(from[0])
+                           ? ShapedType::kDynamic
+                           : from[0] / TransposeOp::kBlock + op.getResult().getType().getDimSize(0);
+      int64_t shape[] = {blocks, from[1], TransposeOp::kBlock};
+      Type type;
+      if (auto scaled = llvm::dyn_cast<ScaledType>(operand.getType()))
+        type = ScaledType::get(b.getContext(), shape,
+                               FormatAttr::get(b.getContext(), b.getType<Float8E4M3FNType>(), scaled.getFormat().getBlockCols(),
+                                               TransposeOp::kBlock, scaled.getFormat().getScale(), ScaleRule::Ceil),
+                               false);
+      else
+        type = RankedTensorType::get(shape, llvm::cast<RankedTensorType>(operand.getType()).getElementType());
+      return TransposeOp::create(b, op.getLoc(), type, operand, op.getOffsets(), /*blocks=*/true);
+    };
+    Value dy = turned(op.getDy()), x = turned(op.getX());
+    Value result = BlockWgradOp::create(b, op.getLoc(), op.getResult().getType(), dy, x, op.getOffsets(), op.getAccumulate());
+    op.getResult().replaceAllUsesWith(result);
+    op.erase();
   }
 };
 } // namespace

@@ -43,7 +43,7 @@ def SinkTransposes : Pass<"mx-sink-transposes", "::mlir::func::FuncOp"> {
 }
 
 def ExpandProducts : Pass<"mx-expand-products", "::mlir::func::FuncOp"> {
-  let summary = "re-encode 4-bit operands of products to E4M3";
+  let summary = "give products operands that a target can multiply";
   let description = [{
     A product counts an operand in a 4-bit format as its re-encoding to E4M3 in blocks of 128. A target that has no way
     to read 4-bit codes inside a product makes the re-encoding an operation:
@@ -56,8 +56,25 @@ def ExpandProducts : Pass<"mx-expand-products", "::mlir::func::FuncOp"> {
     %e = mx.requantize %a : !mx.scaled<?x256, #mxfp4> -> !mx.scaled<?x256, #fp8>
     %d = mx.matmul %e, %b : !mx.scaled<?x256, #fp8>, !mx.scaled<512x256, #fp8_block> -> tensor<?x512xbf16>
     ```
-    `mx.grouped_wgrad` re-blocks along rows and reads 4-bit codes itself, so it is left alone.
+    `mx.grouped_wgrad` re-blocks along rows and reads 4-bit codes itself, so it is left alone; unless the target multiplies
+    along columns only (`turn-rows`):
+
+    ```mlir
+    %g = mx.grouped_wgrad %dy, %x offsets %o
+      : !mx.scaled<?x512, #fp8>, !mx.scaled<?x256, #mxfp4>, tensor<9xi32> -> tensor<8x512x256xf32>
+    ```
+    becomes
+    ```mlir
+    %0 = mx.transpose %dy offsets %o : tensor<9xi32> blocks : !mx.scaled<?x512, #fp8> -> !mx.scaled<?x512x128, #fp8_block>
+    %1 = mx.transpose %x offsets %o : tensor<9xi32> blocks : !mx.scaled<?x256, #mxfp4> -> !mx.scaled<?x256x128, #fp8_32x128>
+    %g = mx.block_wgrad %0, %1 offsets %o
+      : !mx.scaled<?x512x128, #fp8_block>, !mx.scaled<?x256x128, #fp8_32x128>, tensor<9xi32> -> tensor<8x512x256xf32>
+    ```
+    Both transposes walk the same rows, so that they become one kernel, together with what makes their operands.
   }];
+  let options = [
+    Option<"turnRows", "turn-rows", "bool", "false", "turn operands whose rows are contracted, block by block">
+  ];
 }
 
 def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {

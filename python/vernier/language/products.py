@@ -118,9 +118,9 @@ def _grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any, experts: int 
     join(dy.shape[0], x.shape[0], "grouped_wgrad: rows of dy and x")
     offsets = index_vector(offsets, "grouped_wgrad: offsets")
     if experts is None and accumulate is not None:
-        experts = fixed(accumulate.shape[0])
+        experts = fixed(specialize(accumulate.shape[0]))
     if experts is None:
-        known = fixed(offsets.shape[0])
+        known = fixed(specialize(offsets.shape[0]))
         if known is None:
             raise CompileError("grouped_wgrad: give experts=E, the number of groups")
         experts = known - 1

@@ -1,6 +1,6 @@
 // RUN: vernier-opt %s --convert-mx-to-hopper --canonicalize --cse | FileCheck %s
 // RUN: not vernier-compile --target sm_90a --until tiled %S/refused.mlir 2>&1 | FileCheck %s --check-prefix=PRODUCT
-// PRODUCT: weight gradients have no sm_90a lowering yet; compile this function for target "host"
+// PRODUCT: K must be known and a multiple of 8 on sm_90a; compile this function for target "host"
 
 #fp8 = #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>
 #fp8_column = #mx.format<f8E4M3FN, 128x1, f8E8M0FNU, ceil>

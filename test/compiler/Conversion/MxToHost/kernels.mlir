@@ -13,7 +13,7 @@ func.func @f(%x: tensor<?x64xbf16>) -> tensor<?x64xf32> {
 
 // CHECK-LABEL: func.func @cast(
 // CHECK-SAME: %[[X:.+]]: memref<?x64xbf16>, %[[Y:.+]]: memref<?x64xf32>, %[[ROWS:.+]]: index, %[[BEGIN:.+]]: index, %[[END:.+]]: index)
-// CHECK-SAME: vernier.sizes = [array<i64: 0, 0, 0>]
+// CHECK-SAME: vernier.sizes = [array<i64: 0, 0, 0, 1, 0>]
 // CHECK: scf.for %[[ROW:.+]] = %[[BEGIN]] to %[[END]]
 // CHECK-NEXT: %[[IN:.+]] = vector.load %[[X]][%[[ROW]], %{{.+}}] : memref<?x64xbf16>, vector<64xbf16>
 // CHECK-NEXT: %[[OUT:.+]] = arith.extf %[[IN]] : vector<64xbf16> to vector<64xf32>
@@ -81,7 +81,7 @@ func.func @j(%x: tensor<?x256xf32>) -> tensor<256xf32> {
 }
 
 // CHECK-LABEL: func.func @down(
-// CHECK-SAME: vernier.sizes = [array<i64: 0, 0, 0>, array<i64: -1, 0, 256>]
+// CHECK-SAME: vernier.sizes = [array<i64: 0, 0, 0, 1, 0>, array<i64: -1, 0, 256, 1, 0>]
 // CHECK: scf.for {{.*}} iter_args(%{{.+}} = %{{.+}}) -> (vector<64xf32>)
 // CHECK: arith.addf
 

@@ -9,6 +9,8 @@ func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %k: i
   %a = hopper.fetch %m[%row, %k] multicast : memref<?x4096xi8> -> !hopper.staged<256 x 128 x f8E4M3FN>
   // CHECK: %[[B:.+]] = hopper.fetch
   %b = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+  // CHECK: hopper.prefetch %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
+  hopper.prefetch %m[%row, %k] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 : memref<?x32xi8> -> <256>
   %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<256>
   // CHECK: hopper.read_scales %[[S]] from 128 : <256> -> vector<128x1xf32>

@@ -5,6 +5,7 @@
 // before scales, and a slot ends at a multiple of 1024 bytes.
 // CHECK-LABEL: func.func @product
 // CHECK: hopper.roles stages 3 bytes 33792 tiles 32768 shared 0 tiles {
+// CHECK: hopper.prefetch
 // CHECK:   scf.for %[[K:.+]] =
 // CHECK-NOT: iter_args
 // CHECK:     scf.if
@@ -20,6 +21,7 @@
 // CHECK-NEXT:  hopper.commit %[[E2]]
 // CHECK-NOT: hopper.copy
 // CHECK: } compute {
+// CHECK-NOT: hopper.prefetch
 // CHECK:   scf.for {{.+}} iter_args(%[[ACC:.+]] = %{{.+}})
 // CHECK:     scf.if
 // CHECK:       %[[F:.+]] = hopper.await
@@ -39,6 +41,7 @@ func.func @product(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %n: 
   %c0 = arith.constant 0 : index
   %c128 = arith.constant 128 : index
   %zero = arith.constant dense<0.0> : vector<128x128xf32>
+  hopper.prefetch %out[%row, %c0] : memref<?x128xf32>, !hopper.staged<128 x 32 x f32>
   %sum = scf.for %k = %c0 to %n step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
     %next = scf.if %last -> vector<128x128xf32> {
       %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<128>

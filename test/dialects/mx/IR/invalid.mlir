@@ -115,6 +115,40 @@ func.func @offsets_of_plain(%x: tensor<8x64xf32>, %o: tensor<3xi32>) {
 
 // -----
 
+func.func @blocks_of_any_number_of_groups(%x: tensor<8x64xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{expected a static number of offsets with blocks}}
+  %q = mx.transpose %x offsets %o : tensor<?xi32> blocks : tensor<8x64xf32> -> tensor<3x64x128xf32>
+  return
+}
+
+// -----
+
+func.func @blocks_shape(%x: tensor<300x64xf32>, %o: tensor<3xi32>) {
+  // expected-error@+1 {{expected a result of 4x64x128, but got 3x64x128}}
+  %q = mx.transpose %x offsets %o : tensor<3xi32> blocks : tensor<300x64xf32> -> tensor<3x64x128xf32>
+  return
+}
+
+// -----
+
+#fp8 = #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>
+#mxfp8 = #mx.format<f8E4M3FN, 1x32, f8E8M0FNU, floor>
+func.func @blocks_format(%x: !mx.scaled<?x64, #mxfp8>, %o: tensor<3xi32>) {
+  // expected-error@+1 {{expected a result of f8E4M3FN in blocks of 32x128, but got}}
+  %q = mx.transpose %x offsets %o : tensor<3xi32> blocks : !mx.scaled<?x64, #mxfp8> -> !mx.scaled<?x64x128, #fp8>
+  return
+}
+
+// -----
+
+func.func @block_wgrad_shape(%a: tensor<?x32x64xf32>, %o: tensor<9xi32>) {
+  // expected-error@+1 {{expected dy [B, N, 128] and x [B, K, 128], but got ?x32x64 and ?x32x64}}
+  %q = mx.block_wgrad %a, %a offsets %o : tensor<?x32x64xf32>, tensor<?x32x64xf32>, tensor<9xi32> -> tensor<8x32x32xf32>
+  return
+}
+
+// -----
+
 func.func @slice(%x: tensor<?x64xf32>) {
   // expected-error@+1 {{expected columns 48:80 to lie inside the 64 columns of the input}}
   %q = mx.slice %x at 48 : tensor<?x64xf32> -> tensor<?x32xf32>

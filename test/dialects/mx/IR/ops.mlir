@@ -77,6 +77,10 @@ func.func @products(%a: !mx.scaled<?x256, #fp8>, %b: !mx.scaled<512x256, #fp8_bl
   %2 = mx.grouped_matmul %a, %e offsets %o : !mx.scaled<?x256, #fp8>, !mx.scaled<8x512x256, #fp8_block>, tensor<9xi32> -> tensor<?x512xf32>
   // CHECK-NEXT: mx.grouped_wgrad %[[A]], %[[A]] offsets %[[O]] :
   %3 = mx.grouped_wgrad %a, %a offsets %o : !mx.scaled<?x256, #fp8>, !mx.scaled<?x256, #fp8>, tensor<9xi32> -> tensor<8x256x256xf32>
+  // CHECK-NEXT: %[[T:.+]] = mx.transpose %[[A]] offsets %[[O]] : tensor<9xi32> blocks : !mx.scaled<?x256, #fp8> -> !mx.scaled<?x256x128, #fp8_block>
+  %4 = mx.transpose %a offsets %o : tensor<9xi32> blocks : !mx.scaled<?x256, #fp8> -> !mx.scaled<?x256x128, #fp8_block>
+  // CHECK-NEXT: mx.block_wgrad %[[T]], %[[T]] offsets %[[O]] :
+  %5 = mx.block_wgrad %4, %4 offsets %o : !mx.scaled<?x256x128, #fp8_block>, !mx.scaled<?x256x128, #fp8_block>, tensor<9xi32> -> tensor<8x256x256xf32>
   return
 }
 
