@@ -80,10 +80,17 @@ private:
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
   void makeRing();
   void meetCluster();
+  /// A slot of the ring, and the parity of the pass: all i32.
+  struct Slot {
+    mlir::Value data, barriers; ///< addresses in shared memory.
+    mlir::Value descriptor;     ///< low word of the descriptor of an operand that begins there.
+    mlir::Value parity;
+  };
+  Slot firstSlot();
   /// Waits until the side's next slot is full, or empty, and moves the side on.
-  mlir::Value nextSlot(bool full);
-  mlir::Value barrierOf(mlir::Value slot, bool full);
-  mlir::Value stagedPointer(mlir::Value slot, int64_t offset);
+  Slot nextSlot(bool full);
+  mlir::Value barrierOf(const Slot &slot, bool full);
+  mlir::Value stagedPointer(const Slot &slot, int64_t offset);
 
   // --- Codes.cpp ---
   mlir::LogicalResult encode(hopper::EncodeOp op);
@@ -119,10 +126,11 @@ private:
   int64_t cluster = 1;                      ///< its blocks.
   bool fetchesTiles = false;                ///< whether the side that is emitted fetches tiles.
   int64_t firstScaleThread = 0;             ///< of those that fetch scales.
-  mlir::Value currentSlot;                  ///< that the consumer is in, i32.
+  Slot currentSlot;                         ///< that the consumer is in.
   mlir::Value lastSums;                     ///< results of the last product.
   mlir::Value warpgroup;                    ///< of a thread that computes, i32.
-  mlir::Value ringSlot, ringParity;         ///< variables of the side that a thread is on, i32.
+  std::array<mlir::Value, 4> ring;          ///< variables of the side that a thread is on: its next slot.
+  llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;
   llvm::DenseMap<mlir::Value, Parts> tiles;

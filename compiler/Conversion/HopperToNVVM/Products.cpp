@@ -17,33 +17,55 @@ static constexpr int64_t kBarrierBytes = 8;
 static constexpr int64_t kScaleThreads = 96;
 static constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
 
-Value Distribution::barrierOf(Value slot, bool full) {
+// Descriptors of operands say where they begin in units of 16 bytes, in their low words.
+static constexpr int64_t kDescriptorUnit = 16, kDescriptorLow = 1 << 16;
+
+Value Distribution::barrierOf(const Slot &slot, bool full) {
+  Value address = full ? slot.barriers : CodeWords(b, loc).add(slot.barriers, i32(kBarrierBytes));
+  return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
+}
+
+Distribution::Slot Distribution::firstSlot() {
   CodeWords words(b, loc);
-  int64_t first = *roles.getShared() + int64_t(roles.getStages() * roles.getBytes());
-  return sharedPointer(first + (full ? 0 : kBarrierBytes), words.mul(slot, i32(2 * kBarrierBytes)));
+  int64_t data = *roles.getShared(), barriers = data + int64_t(roles.getStages() * roles.getBytes());
+  auto address = [&](int64_t offset) -> Value {
+    return LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(offset, i32(0)));
+  };
+  Value start = address(data);
+  Value low = words.bitOr(words.shr(start, i32(llvm::Log2_64(kDescriptorUnit))), i32(kDescriptorLow));
+  return {start, address(barriers), low, i32(0)};
 }
 
 /// The slot that a side comes to next, and the parity of its passes through the ring; in registers once LLVM has seen them.
+/// All that is wanted of a slot is ready when its turn comes: what follows a barrier follows at once.
 void Distribution::makeRing() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&target.getBody().front());
   Type pointer = LLVM::LLVMPointerType::get(b.getContext());
-  for (Value *variable : {&ringSlot, &ringParity}) {
-    *variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
-    LLVM::StoreOp::create(b, loc, i32(0), *variable);
+  Slot first = firstSlot();
+  Value values[] = {first.data, first.barriers, first.descriptor, first.parity};
+  for (auto [variable, value] : llvm::zip(ring, values)) {
+    variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
+    LLVM::StoreOp::create(b, loc, value, variable);
   }
 }
 
-Value Distribution::nextSlot(bool full) {
+Distribution::Slot Distribution::nextSlot(bool full) {
   CodeWords words(b, loc);
-  Value slot = LLVM::LoadOp::create(b, loc, b.getI32Type(), ringSlot);
-  Value parity = LLVM::LoadOp::create(b, loc, b.getI32Type(), ringParity);
-  Value awaited = full ? parity : words.bitXor(parity, i32(1)); // at first, all slots are empty
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  Slot slot{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])}, first = firstSlot();
+  Value awaited = full ? slot.parity : words.bitXor(slot.parity, i32(1)); // at first, all slots are empty
   NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
-  Value after = words.add(slot, i32(1));
-  Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, i32(int64_t(roles.getStages())));
-  LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, i32(0), after), ringSlot);
-  LLVM::StoreOp::create(b, loc, words.bitXor(parity, arith::ExtUIOp::create(b, loc, b.getI32Type(), wraps)), ringParity);
+  int64_t bytes = int64_t(roles.getBytes());
+  Value after = words.add(slot.data, i32(bytes)), end = words.add(first.data, i32(bytes * int64_t(roles.getStages())));
+  Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
+  auto advance = [&](Value variable, Value next, Value again) {
+    LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
+  };
+  advance(ring[0], after, first.data);
+  advance(ring[1], words.add(slot.barriers, i32(2 * kBarrierBytes)), first.barriers);
+  advance(ring[2], words.add(slot.descriptor, i32(bytes / kDescriptorUnit)), first.descriptor);
+  advance(ring[3], slot.parity, words.bitXor(slot.parity, i32(1)));
   return slot;
 }
 
@@ -60,9 +82,11 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(when(first).thenBlock());
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), true), i32(op.hasScales() ? 1 + kScaleThreads : 1),
-                                   Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(i32(int64_t(slot)), false), i32(warps * cluster), Value());
+      Slot one = firstSlot();
+      one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
+      int64_t scaleWarps = op.hasScales() ? kScaleThreads / 32 : 0;
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(1 + scaleWarps), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * cluster), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
@@ -113,16 +137,16 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
 }
 
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
-  Value slot = nextSlot(/*full=*/false);
+  Slot slot = nextSlot(/*full=*/false);
   if (fetchesTiles)
     NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTileBytes())),
                                            NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
-  scalars[op.getSlot()] = slot;
+  slots[op.getSlot()] = slot;
   return success();
 }
 
 LogicalResult Distribution::await(hopper::AwaitOp op) {
-  scalars[op.getSlot()] = currentSlot = nextSlot(/*full=*/true);
+  slots[op.getSlot()] = currentSlot = nextSlot(/*full=*/true);
   return success();
 }
 
@@ -131,7 +155,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   // sums of a loop below the branch, where all partial sums are alive at once.
   Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
   Value arrives = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(cluster));
-  Value empty = barrierOf(number(op.getSlot()), false);
+  Value empty = barrierOf(slots.lookup(op.getSlot()), false);
   std::string instruction = "mbarrier.arrive.shared::cta.b64 _, [$0]";
   if (cluster > 1) {
     Value rank = arith::MinUIOp::create(b, loc, lane, i32(cluster - 1));
@@ -155,9 +179,9 @@ void Distribution::meetCluster() {
   NVVM::ClusterWaitOp::create(b, loc, UnitAttr());
 }
 
-Value Distribution::stagedPointer(Value slot, int64_t offset) {
-  Value bytes = arith::MulIOp::create(b, loc, slot, i32(int64_t(roles.getBytes())));
-  return sharedPointer(*roles.getShared() + offset, bytes);
+Value Distribution::stagedPointer(const Slot &slot, int64_t offset) {
+  Value address = CodeWords(b, loc).add(slot.data, i32(offset));
+  return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
 }
 
 int64_t Distribution::heldScales(int64_t count) { return llvm::divideCeil(count, kScaleThreads); }
@@ -183,7 +207,7 @@ LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
 LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
   int64_t count = op.getScales().getType().getCount();
   Value held = parts(op.getScales())[0], mine = arith::SubIOp::create(b, loc, thread, i32(firstScaleThread));
-  Value to = stagedPointer(number(op.getSlot()), op.getOffset());
+  Value to = stagedPointer(slots.lookup(op.getSlot()), op.getOffset());
   for (int64_t i = 0; i < heldScales(count); ++i) {
     OpBuilder::InsertionGuard guard(b);
     Value at = arith::AddIOp::create(b, loc, mine, i32(i * kScaleThreads));
@@ -197,7 +221,13 @@ LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
 }
 
 LogicalResult Distribution::commit(hopper::CommitOp op) {
-  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(number(op.getSlot()), true), Value());
+  // One lane of every warp, once all have written.
+  NVVM::SyncWarpOp::create(b, loc, i32(-1));
+  Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(
+      scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::eq, lane, i32(0)), false).thenBlock());
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slots.lookup(op.getSlot()), true), Value());
   return success();
 }
 
@@ -247,7 +277,8 @@ LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
 
 LogicalResult Distribution::copy(hopper::CopyOp op) {
   hopper::StagedType tile = op.copied(source);
-  Value map = tensorMap(op.getMemref(), tile), slot = number(op.getSlot());
+  Value map = tensorMap(op.getMemref(), tile);
+  const Slot &slot = slots[op.getSlot()];
   auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
   Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
   bool shares = op.getMulticast() && cluster > 1;
@@ -266,7 +297,12 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
 }
 
 LogicalResult Distribution::staged(hopper::StagedOp op) {
-  Value pointer = stagedPointer(number(op.getSlot()), op.getOffset());
+  const Slot &slot = slots[op.getSlot()];
+  if (llvm::isa<hopper::StagedType>(op.getType())) { // a tile is read by the tensor cores alone
+    scalars[op.getResult()] = CodeWords(b, loc).add(slot.descriptor, i32(int64_t(op.getOffset()) / kDescriptorUnit));
+    return success();
+  }
+  Value pointer = stagedPointer(slots.lookup(op.getSlot()), op.getOffset());
   scalars[op.getResult()] = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), pointer);
   return success();
 }
@@ -304,18 +340,16 @@ LogicalResult Distribution::multiply(hopper::MultiplyOp op) {
   CodeWords words(b, loc);
   hopper::StagedType left = op.getA().getType();
   Type i64 = b.getI64Type(), f32 = b.getF32Type();
-  // Descriptors: rows of 128 bytes, swizzled; eight of them are 1024 bytes. All in units of 16 bytes, the address in the low
-  // word, which is the same for all threads of a warp.
-  constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, unit = 16;
-  constexpr int64_t low = 1 << 16, high = 1 << 30 | 8 * rowBytes / unit;
+  // Descriptors: rows of 128 bytes, swizzled; eight of them are 1024 bytes. The low word, with the address, is the same for
+  // all threads of a warp.
+  constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, unit = kDescriptorUnit, high = 1 << 30 | 8 * rowBytes / unit;
   auto descriptor = [&](Value base, int64_t bytes) -> Value {
     Value words64 = words.pair(words.add(base, i32(bytes / unit)), i32(high), b.getI32Type());
     return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, i64), words64), 0);
   };
-  auto baseOf = [&](Value address) { return words.bitOr(words.shr(address, i32(llvm::Log2_64(unit))), i32(low)); };
   int64_t bits = left.getElement().getIntOrFloatBitWidth(), step = 32 * 8 / bits; // 32 bytes of K an instruction
   Value rowUnits = words.add(words.mul(warpgroup, i32(64 * rowBytes / unit)), i32(int64_t(op.getRow()) * rowBytes / unit));
-  Value leftBase = words.add(baseOf(number(op.getA())), rowUnits), rightBase = baseOf(number(op.getB()));
+  Value leftBase = words.add(number(op.getA()), rowUnits), rightBase = number(op.getB());
 
   int64_t perItem = cols / 4;
   auto place = [](int64_t item, int64_t lane) { return lane / 2 * 4 + item * 2 + lane % 2; };
@@ -332,7 +366,7 @@ LogicalResult Distribution::multiply(hopper::MultiplyOp op) {
   NVVM::WgmmaFenceAlignedOp::create(b, loc);
   for (int64_t k = 0; k < int64_t(op.getDepth()); k += step) {
     int64_t bytes = (int64_t(op.getFirst()) + k) * bits / 8;
-    Value adds = k > 0 || op.getAccumulate() ? i32(1) : again ? words.shr(currentSlot, i32(16)) : i32(0);
+    Value adds = k > 0 || op.getAccumulate() ? i32(1) : again ? words.shr(currentSlot.descriptor, i32(28)) : i32(0);
     sum = wgmma(b, loc, sum, descriptor(leftBase, bytes), descriptor(rightBase, bytes), adds, cols, left.getElement());
   }
   lastSums = sum;

@@ -203,8 +203,6 @@ private:
     Tile stored = tile;
     if (turned())
       stored.firstRow = rowIn(result, summed.matrix, tile.firstRow);
-    if (Value addend = op.getAddend())
-      prefetch(addend, stored.firstRow, slabs * shape.slabRows());
     SmallVector<Value> sums(slabs, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
     auto loop = scf::ForOp::create(b, loc, e.index(0), summed.depth, e.index(depth), sums);
     {
@@ -226,11 +224,14 @@ private:
         addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k), a, c);
       scf::YieldOp::create(b, loc, next);
     }
+    // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
+    if (Value addend = op.getAddend())
+      prefetch(addend, stored.firstRow, slabs * shape.slabRows());
     for (int64_t slab = 0; slab < slabs; ++slab)
       store(loop.getResult(slab), rowsOf(stored, slab));
   }
 
-  /// A tile of a matrix in the result's shape, on its way from memory while the sum is computed.
+  /// A tile of a matrix in the result's shape, on its way from memory while the last of the sum is computed.
   void prefetch(Value matrix, Value row, int64_t rows) {
     Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
     int64_t bits = element.getIntOrFloatBitWidth(), width = hopper::StagedType::kRowBytes * 8 / bits;
