@@ -53,7 +53,10 @@ private:
   llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
 
   // --- Exchange.cpp ---
-  int64_t swappingThreads(hopper::StoreOp op);
+  int64_t swappingThreads(mlir::VectorType tile, int64_t alignment);
+  /// Where a thread's pieces begin: the column, and the distance from one to the next.
+  std::pair<mlir::Value, int64_t> swappedColumns(mlir::Value cols, int64_t bits, int64_t threads);
+  mlir::LogicalResult loadSwapped(hopper::LoadOp op, int64_t threads);
   llvm::SmallVector<mlir::Value> swapChunks(llvm::SmallVector<mlir::Value> words, int64_t threads);
   mlir::LogicalResult storeSwapped(hopper::StoreOp op, int64_t threads);
 
@@ -68,6 +71,7 @@ private:
   mlir::LogicalResult acquire(hopper::AcquireOp op);
   mlir::LogicalResult copy(hopper::CopyOp op);
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
+  mlir::LogicalResult groupTile(hopper::GroupTileOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
@@ -79,6 +83,7 @@ private:
   mlir::LogicalResult commit(hopper::CommitOp op);
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
   void makeRing();
+  mlir::Value makeVariable(mlir::Value initial);
   void meetCluster();
   /// A slot of the ring, and the parity of the pass: all i32.
   struct Slot {

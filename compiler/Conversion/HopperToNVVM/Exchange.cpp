@@ -12,14 +12,22 @@ using namespace vernier::simt;
 static constexpr int64_t kPieceBytes = 16;
 
 /// Threads that swap: as many as have a piece of sixteen bytes together. 1: there is nothing to swap.
-int64_t Distribution::swappingThreads(hopper::StoreOp op) {
-  VectorType tile = tileType(op.getValue());
+int64_t Distribution::swappingThreads(VectorType tile, int64_t alignment) {
   int64_t bits = tile.getElementTypeBitWidth(), chunkBytes = layout.getVector() * bits / 8;
   bool whole = tile.getDimSize(0) == layout.getRows() && tile.getDimSize(1) == layout.getCols();
-  if (!whole || chunkBytes < 4 || chunkBytes >= kPieceBytes || int64_t(op.getAlignment()) * bits / 8 < kPieceBytes)
+  if (!whole || chunkBytes < 4 || chunkBytes >= kPieceBytes || alignment * bits / 8 < kPieceBytes)
     return 1;
   int64_t threads = kPieceBytes / chunkBytes, stripes = layout.lanes() / layout.getVector();
   return threads <= layout.getThreadCols() && stripes % threads == 0 ? threads : 1;
+}
+
+/// Thread t of those that swap holds stripe t; those beyond them hold its later pieces.
+std::pair<Value, int64_t> Distribution::swappedColumns(Value cols, int64_t bits, int64_t threads) {
+  CodeWords code(b, loc);
+  int64_t piece = kPieceBytes * 8 / bits, stripe = layout.getThreadCols() * layout.getVector();
+  Value mine = code.bitAnd(threadCol, i32(threads - 1)), behind = code.shr(threadCol, i32(llvm::Log2_64(threads)));
+  Value first = code.add(code.mul(mine, i32(stripe)), code.mul(behind, i32(piece)));
+  return {arith::AddIOp::create(b, loc, cols, toIndex(first)), threads * stripe};
 }
 
 /// Of `threads` neighbours, each holding a chunk of as many stripes of columns: thread t gets all chunks of stripe t, in order.
@@ -54,24 +62,19 @@ SmallVector<Value> Distribution::swapChunks(SmallVector<Value> words, int64_t th
 LogicalResult Distribution::storeSwapped(hopper::StoreOp op, int64_t threads) {
   VectorType tile = tileType(op.getValue());
   Address address = addressOf(op.getMemref(), tile, op.getStride());
-  int64_t bits = tile.getElementTypeBitWidth(), stripe = layout.getThreadCols() * layout.getVector();
-  int64_t piece = kPieceBytes * 8 / bits, stripes = layout.lanes() / layout.getVector();
-  CodeWords code(b, loc);
-  // Thread t of those that swap holds stripe t; those beyond them hold its later pieces.
-  Value mine = code.bitAnd(threadCol, i32(threads - 1)), behind = code.shr(threadCol, i32(llvm::Log2_64(threads)));
-  Value first = code.add(code.mul(mine, i32(stripe)), code.mul(behind, i32(piece)));
-  Value column = arith::AddIOp::create(b, loc, number(op.getCols()), toIndex(first));
+  int64_t bits = tile.getElementTypeBitWidth(), swaps = layout.lanes() / layout.getVector() / threads;
+  int64_t wordCount = layout.lanes() * bits / 32, perSwap = wordCount / swaps;
+  auto [column, step] = swappedColumns(number(op.getCols()), bits, threads);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
     Value row = toIndex(extract(parts(op.getRows())[i], 0));
     Value valid = op.getValid() ? extract(parts(op.getValid())[i], 0) : Value();
-    int64_t wordCount = layout.lanes() * bits / 32, perSwap = wordCount / stripes * threads;
     Value all = vector::BitCastOp::create(b, loc, VectorType::get({wordCount}, b.getI32Type()), part);
-    for (int64_t s = 0; s < stripes / threads; ++s) {
+    for (int64_t s = 0; s < swaps; ++s) {
       SmallVector<Value> words;
       for (int64_t w = 0; w < perSwap; ++w)
         words.push_back(extract(all, s * perSwap + w));
       words = swapChunks(words, threads);
-      Value here = arith::AddIOp::create(b, loc, column, index(s * threads * stripe));
+      Value here = arith::AddIOp::create(b, loc, column, index(s * step));
       Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
       OpBuilder::InsertionGuard guard(b);
       if (condition)
@@ -79,5 +82,35 @@ LogicalResult Distribution::storeSwapped(hopper::StoreOp op, int64_t threads) {
       LLVM::StoreOp::create(b, loc, fromNumbers(words, b.getI32Type()), pointer(address, row, here), kPieceBytes);
     }
   }
+  return success();
+}
+
+/// The reverse: a swap undoes itself.
+LogicalResult Distribution::loadSwapped(hopper::LoadOp op, int64_t threads) {
+  VectorType tile = tileType(op.getResult());
+  Address address = addressOf(op.getMemref(), tile, op.getStride());
+  int64_t bits = tile.getElementTypeBitWidth(), swaps = layout.lanes() / layout.getVector() / threads;
+  int64_t perSwap = layout.lanes() * bits / 32 / swaps, perPiece = kPieceBytes / 4;
+  auto [column, step] = swappedColumns(number(op.getCols()), bits, threads);
+  auto pieceType = VectorType::get({perPiece}, b.getI32Type());
+  Parts result;
+  for (auto [i, partType] : llvm::enumerate(partTypes(tile))) {
+    Value row = toIndex(extract(parts(op.getRows())[i], 0));
+    SmallVector<Value> pieces; // all on their way before the first is used
+    for (int64_t s = 0; s < swaps; ++s) {
+      Value here = arith::AddIOp::create(b, loc, column, index(s * step));
+      pieces.push_back(LLVM::LoadOp::create(b, loc, pieceType, pointer(address, row, here), kPieceBytes));
+    }
+    SmallVector<Value> all;
+    for (Value piece : pieces) {
+      SmallVector<Value> words;
+      for (int64_t w = 0; w < perSwap; ++w)
+        words.push_back(extract(piece, w));
+      llvm::append_range(all, swapChunks(words, threads));
+    }
+    result.push_back(
+        vector::BitCastOp::create(b, loc, llvm::cast<VectorType>(partType), fromNumbers(all, b.getI32Type())).getResult());
+  }
+  tiles[op.getResult()] = result;
   return success();
 }

@@ -41,13 +41,18 @@ Distribution::Slot Distribution::firstSlot() {
 void Distribution::makeRing() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&target.getBody().front());
-  Type pointer = LLVM::LLVMPointerType::get(b.getContext());
   Slot first = firstSlot();
   Value values[] = {first.data, first.barriers, first.descriptor, first.parity};
-  for (auto [variable, value] : llvm::zip(ring, values)) {
-    variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
-    LLVM::StoreOp::create(b, loc, value, variable);
-  }
+  for (auto [variable, value] : llvm::zip(ring, values))
+    variable = makeVariable(value);
+}
+
+/// An i32 that lives as long as the kernel.
+Value Distribution::makeVariable(Value initial) {
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext());
+  Value variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
+  LLVM::StoreOp::create(b, loc, initial, variable);
+  return variable;
 }
 
 Distribution::Slot Distribution::nextSlot(bool full) {
@@ -272,6 +277,73 @@ LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
       b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
       ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
       NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
+  return success();
+}
+
+/// Walks from the group that was found last, up or down, with the number of tiles before it.
+LogicalResult Distribution::groupTile(hopper::GroupTileOp op) {
+  CodeWords words(b, loc);
+  Value groupVariable, beforeVariable;
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&target.getBody().front());
+    groupVariable = makeVariable(i32(0)), beforeVariable = makeVariable(i32(0));
+  }
+  Type type = b.getI32Type();
+  auto narrow = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, type, number(v)); };
+  auto compare = [&](CmpIPredicate predicate, Value a, Value c) -> Value {
+    return arith::CmpIOp::create(b, loc, predicate, a, c);
+  };
+  auto both = [&](Value a, Value c) { return words.bitAnd(a, c); };
+  auto minus = [&](Value a, Value c) -> Value { return arith::SubIOp::create(b, loc, a, c); };
+  Value wanted = narrow(op.getNumber()), groups = narrow(op.getGroups()), limit = narrow(op.getLimit());
+  int64_t height = op.getHeight();
+  Address address = addressOf(op.getOffsets(), VectorType::get({1, 1}, type), Value());
+  auto offset = [&](Value group) -> Value {
+    Value row = LLVM::LoadOp::create(b, loc, type, pointer(address, toIndex(group), Value()));
+    return arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, row, i32(0)), limit);
+  };
+  auto rowsOf = [&](Value group) -> Value {
+    return arith::MaxSIOp::create(b, loc, minus(offset(words.add(group, i32(1))), offset(group)), i32(0));
+  };
+  auto tilesOf = [&](Value group) -> Value {
+    return arith::DivUIOp::create(b, loc, words.add(rowsOf(group), i32(height - 1)), i32(height));
+  };
+  SmallVector<Value> place{LLVM::LoadOp::create(b, loc, type, groupVariable), LLVM::LoadOp::create(b, loc, type, beforeVariable)};
+  auto walk = [&](llvm::function_ref<Value(Value, Value)> goesOn, llvm::function_ref<std::pair<Value, Value>(Value, Value)> step) {
+    auto loop = scf::WhileOp::create(b, loc, TypeRange{type, type}, place);
+    OpBuilder::InsertionGuard guard(b);
+    Block *before = b.createBlock(&loop.getBefore(), {}, {type, type}, {loc, loc});
+    scf::ConditionOp::create(b, loc, goesOn(before->getArgument(0), before->getArgument(1)), before->getArguments());
+    Block *after = b.createBlock(&loop.getAfter(), {}, {type, type}, {loc, loc});
+    auto [group, tiles] = step(after->getArgument(0), after->getArgument(1));
+    scf::YieldOp::create(b, loc, ValueRange{group, tiles});
+    place.assign(loop.getResults().begin(), loop.getResults().end());
+  };
+  walk([&](Value, Value before) { return compare(CmpIPredicate::ult, wanted, before); },
+       [&](Value group, Value before) -> std::pair<Value, Value> {
+         Value last = minus(group, i32(1));
+         return {last, minus(before, tilesOf(last))};
+       });
+  // The last group but one that may be asked: a number beyond the last tile ends in no group.
+  walk(
+      [&](Value group, Value before) -> Value {
+        Value inside = compare(CmpIPredicate::ult, group, groups);
+        Value asked = arith::MinUIOp::create(b, loc, group, minus(groups, i32(1)));
+        return both(inside, compare(CmpIPredicate::uge, wanted, words.add(before, tilesOf(asked))));
+      },
+      [&](Value group, Value before) -> std::pair<Value, Value> {
+        return {words.add(group, i32(1)), words.add(before, tilesOf(group))};
+      });
+  LLVM::StoreOp::create(b, loc, place[0], groupVariable);
+  LLVM::StoreOp::create(b, loc, place[1], beforeVariable);
+  Value found = compare(CmpIPredicate::ult, place[0], groups);
+  Value group = arith::MinUIOp::create(b, loc, place[0], minus(groups, i32(1)));
+  Value skipped = words.mul(minus(wanted, place[1]), i32(height));
+  Value rows = arith::MinUIOp::create(b, loc, minus(rowsOf(group), skipped), i32(height));
+  scalars[op.getGroup()] = toIndex(group);
+  scalars[op.getRow()] = toIndex(words.add(offset(group), skipped));
+  scalars[op.getRows()] = toIndex(arith::SelectOp::create(b, loc, found, rows, i32(0)));
   return success();
 }
 

@@ -44,3 +44,9 @@ GroupedTiles::Found GroupedTiles::find(Value number) {
   Value count = arith::MaxSIOp::create(b, loc, arith::MinSIOp::create(b, loc, left, e.index(height)), e.index(0));
   return {group, {firstRow, count, number}};
 }
+
+GroupedTiles::Found GroupedTiles::findDense(Value number) {
+  Type index = e.builder().getIndexType();
+  auto found = hopper::GroupTileOp::create(e.builder(), e.location(), index, index, index, number, offsets, groups, rows, height);
+  return {found.getGroup(), {found.getRow(), found.getRows(), number}};
+}

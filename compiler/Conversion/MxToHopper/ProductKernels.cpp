@@ -73,7 +73,7 @@ public:
       Tile tile;
       if (grouped) {
         e.when(cmp(CmpIPredicate::eq, arith::OrIOp::create(b, loc, down, piece), i32(0)), [&] { clearOutsideGroups(); });
-        GroupedTiles::Found found = grouped->find(widen(down));
+        GroupedTiles::Found found = grouped->findDense(widen(down));
         tile = found.tile, matrix = found.group;
       } else {
         Value first = arith::MulIOp::create(b, loc, widen(down), e.index(shape.rows()));
@@ -227,8 +227,17 @@ private:
     // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
     if (Value addend = op.getAddend())
       prefetch(addend, stored.firstRow, slabs * shape.slabRows());
-    for (int64_t slab = 0; slab < slabs; ++slab)
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      // Most slabs are whole: then no thread has to ask, and all that it moves is on its way at once.
+      Value least = e.index((slab + 1) * shape.slabRows());
+      auto whole = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::uge, stored.rows, least),
+                                     /*withElse=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(whole.thenBlock());
+      store(loop.getResult(slab), {rowsOf(stored, slab).index, {}, {}});
+      b.setInsertionPointToStart(whole.elseBlock());
       store(loop.getResult(slab), rowsOf(stored, slab));
+    }
   }
 
   /// A tile of a matrix in the result's shape, on its way from memory while the last of the sum is computed.

@@ -56,6 +56,25 @@ def Hopper_PrefetchOp : Hopper_Op<"prefetch", [MemoryEffects<[MemWrite]>]> {
   let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `,` $tile";
 }
 
+def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
+  let summary = "the tile with a number, of rows in groups";
+  let description = [{
+    Group g has the rows from offsets[g] to offsets[g+1], each kept within 0 and `limit`, in tiles of `height` that start anew
+    with every group. Tiles are counted through all groups; a group without rows has none. The result is the group of tile
+    `number`, the tile's first row and how many rows it has; none for numbers beyond the last tile.
+
+    A thread remembers where its last search ended: numbers that are near one another are found in a few steps.
+
+    Example:
+    ```mlir
+    %group, %row, %rows = hopper.group_tile %n of %offsets groups %count limit %m height 256 : memref<?xi32>
+    ```
+  }];
+  let arguments = (ins Index:$number, AnyMemRef:$offsets, Index:$groups, Index:$limit, I64Attr:$height);
+  let results = (outs Index:$group, Index:$row, Index:$rows);
+  let assemblyFormat = "$number `of` $offsets `groups` $groups `limit` $limit `height` $height attr-dict `:` type($offsets)";
+}
+
 def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
   let mnemonic = "scales";
   let summary = "scales in shared memory, as FP32";

@@ -3,12 +3,14 @@
 
 // CHECK-LABEL: func.func @staged
 // CHECK-SAME: #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>
-func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %k: index, %n: index)
+func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?xi32>, %row: index, %k: index, %n: index)
     attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>} {
   // CHECK: %[[A:.+]] = hopper.fetch %{{.+}}[%{{.+}}, %{{.+}}] multicast : memref<?x4096xi8> -> <256 x 128 x f8E4M3FN>
   %a = hopper.fetch %m[%row, %k] multicast : memref<?x4096xi8> -> !hopper.staged<256 x 128 x f8E4M3FN>
   // CHECK: %[[B:.+]] = hopper.fetch
   %b = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+  // CHECK: %{{.+}}, %{{.+}}, %{{.+}} = hopper.group_tile %{{.+}} of %{{.+}} groups %{{.+}} limit %{{.+}} height 256 : memref<?xi32>
+  %group, %first, %rows = hopper.group_tile %k of %offsets groups %n limit %row height 256 : memref<?xi32>
   // CHECK: hopper.prefetch %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   hopper.prefetch %m[%row, %k] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 : memref<?x32xi8> -> <256>
