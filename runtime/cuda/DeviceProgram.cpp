@@ -19,6 +19,7 @@ std::string number(int64_t value) { return std::to_string(value); }
 struct DeviceProgram::Loaded {
   const Driver *api;
   Context context;
+  MemoryPool temporaries = nullptr;
   Module module = nullptr;
   std::vector<LoadedKernel> kernels;
 };
@@ -67,8 +68,12 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   if (major != 9 || minor != 0)
     return Error{artifact_->name + ": expected a device of compute capability 9.0 (sm_90a), but device " + number(device) +
                  " has " + number(major) + "." + number(minor)};
+  Result<MemoryPool> temporaries = temporaryPool(device);
+  if (!temporaries)
+    return temporaries.error();
   auto loaded = std::make_unique<Loaded>();
   loaded->api = &api;
+  loaded->temporaries = *temporaries;
   loaded->context = *context;
   const std::string &code = artifact_->code.empty() ? artifact_->ptx : artifact_->code;
   if (Code error = api.moduleLoadDataEx(&loaded->module, code.c_str(), 0, nullptr, nullptr))
@@ -176,7 +181,8 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   for (size_t i = 0; i < count; ++i)
     if (artifact.buffers[i].kind == BufferSpec::Temporary) {
       Pointer pointer = 0;
-      check(api.memAllocAsync(&pointer, size_t(std::max<int64_t>(16, bytesOf(i))), stream), "cannot allocate a temporary");
+      size_t bytes = size_t(std::max<int64_t>(16, bytesOf(i)));
+      check(api.memAllocFromPoolAsync(&pointer, bytes, loaded.temporaries, stream), "cannot allocate a temporary");
       data[i] = reinterpret_cast<void *>(pointer); // NOLINT(performance-no-int-to-ptr): the driver's addresses are integers
     }
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {

@@ -36,7 +36,9 @@ static Result<const Driver *> open() {
   find(table.funcSetAttribute, "cuFuncSetAttribute");
   find(table.occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
   find(table.launchKernel, "cuLaunchKernel");
-  find(table.memAllocAsync, "cuMemAllocAsync");
+  find(table.memPoolCreate, "cuMemPoolCreate");
+  find(table.memPoolSetAttribute, "cuMemPoolSetAttribute");
+  find(table.memAllocFromPoolAsync, "cuMemAllocFromPoolAsync");
   find(table.memFreeAsync, "cuMemFreeAsync");
   find(table.memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
   find(table.streamSynchronize, "cuStreamSynchronize");
@@ -78,6 +80,29 @@ Result<Context> CurrentDevice::primary(int device) {
   if (Code code = (*api)->devicePrimaryCtxRetain(&context, id))
     return Error{"device " + std::to_string(device) + ": " + (*api)->describe(code)};
   return context;
+}
+
+Result<MemoryPool> vernier::runtime::cuda::temporaryPool(int device) {
+  static std::mutex guard;
+  static std::array<MemoryPool, 64> pools{};
+  Result<const Driver *> api = driver();
+  if (!api)
+    return api.error();
+  if (device < 0 || device >= int(pools.size()))
+    return Error{"no device " + std::to_string(device)};
+  std::lock_guard<std::mutex> lock(guard);
+  MemoryPool &pool = pools[size_t(device)];
+  if (pool)
+    return pool;
+  MemoryPoolProperties properties;
+  properties.device = device;
+  MemoryPool made = nullptr;
+  if (Code code = (*api)->memPoolCreate(&made, &properties))
+    return Error{"device " + std::to_string(device) + ": cannot make a memory pool: " + (*api)->describe(code)};
+  uint64_t kept = uint64_t(1) << 30;
+  if (Code code = (*api)->memPoolSetAttribute(made, kPoolReleaseThreshold, &kept))
+    return Error{"device " + std::to_string(device) + ": cannot set up a memory pool: " + (*api)->describe(code)};
+  return pool = made;
 }
 
 Status vernier::runtime::cuda::synchronize(int device, Stream stream) {

@@ -26,9 +26,23 @@ struct alignas(64) TensorMap {
   uint64_t opaque[16];
 };
 
-// Attributes of devices and functions, by the driver's numbers.
+/// Where a memory pool's allocations lie; what the driver leaves open is 0.
+struct MemoryPoolProperties {
+  int allocation = 1; ///< ordinary memory
+  int handles = 0;
+  int place = 1; ///< of a device
+  int device = 0;
+  void *security = nullptr;
+  size_t most = 0;
+  unsigned short usage = 0;
+  unsigned char reserved[54] = {};
+};
+using MemoryPool = void *;
+
+// Attributes of devices, functions and memory pools, by the driver's numbers.
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
 inline constexpr int kFunctionSharedBytes = 8;
+inline constexpr int kPoolReleaseThreshold = 4;
 // Of tensor maps.
 inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapFloat32 = 7, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
 
@@ -52,7 +66,9 @@ struct Driver {
   Code (*occupancy)(int *, Function, int, size_t);
   Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **,
                        void **);
-  Code (*memAllocAsync)(Pointer *, size_t, Stream);
+  Code (*memPoolCreate)(MemoryPool *, const MemoryPoolProperties *);
+  Code (*memPoolSetAttribute)(MemoryPool, int, void *);
+  Code (*memAllocFromPoolAsync)(Pointer *, size_t, MemoryPool, Stream);
   Code (*memFreeAsync)(Pointer, Stream);
   Code (*memcpyDtoDAsync)(Pointer, Pointer, size_t, Stream);
   Code (*streamSynchronize)(Stream);
@@ -89,6 +105,11 @@ private:
   Context before = nullptr;
   bool changed = false;
 };
+
+/// The pool of a device's temporaries. It keeps up to a GiB between calls: returned to the system at every
+/// synchronisation, as the default pool's memory is, temporaries would be mapped anew after it, which takes longer than
+/// kernels.
+Result<MemoryPool> temporaryPool(int device);
 
 /// Waits for a stream of a device.
 Status synchronize(int device, Stream stream);

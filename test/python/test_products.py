@@ -87,6 +87,32 @@ def test_grouped_wgrad(offsets, formats, summed):
     assert relative(vn.grouped_wgrad(left, right, o, accumulate=acc), expected + acc) < summed
 
 
+@pytest.mark.parametrize(("n", "k", "formats"), [(384, 96, (vn.FP8, vn.MXFP4)), (32, 640, (vn.MXFP8, vn.FP8)), (72, 40, None)])
+def test_wgrad_beside_whole_tiles(n, k, formats, summed):
+    """Sizes that fill no tile, groups that begin inside one another's blocks, rows before and behind all groups."""
+    o = np.array([3, 3, 131, 140, 400, 697], np.int32)
+    dy, x = draw("normal", (700, n), 1), draw("normal", (700, k), 2)
+    dy[130, 5] = x[140, 7] = np.nan  # poison stays in its group
+    if formats:
+        left, right = vn.quantize(dy, formats[0]), vn.quantize(x, formats[1])
+        expected = ref.grouped_wgrad(to_reference(left), to_reference(right), o)
+    else:
+        left, right = dy.astype(ml_dtypes.bfloat16), x.astype(ml_dtypes.bfloat16)
+        expected = ref.grouped_wgrad(left, right, o)
+    result = np.asarray(vn.grouped_wgrad(left, right, o))
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
+    assert not np.isnan(result[[0, 2, 4]]).any() and np.isnan(result[[1, 3]]).any()
+    finite = np.isfinite(expected)
+    assert relative(result[finite], expected[finite]) < summed
+
+
+def test_wgrad_finds_the_number_of_experts_in_the_call():
+    gradient = vn.jit(lambda dy, x, offsets: vn.grouped_wgrad(dy, x, offsets))
+    x = draw("normal", (64, 32), 1)
+    for offsets in ([0, 64], [0, 10, 64], [0, 64]):
+        assert gradient(x, x, np.array(offsets, np.int32)).shape == (len(offsets) - 1, 32, 32)
+
+
 def test_wgrad_of_rows_is_the_product_of_transposes(summed):
     """Under scales far apart too, where the transpose rounds."""
     dy, x = random_scaled(vn.FP8, (128, 128), 1, 30), random_scaled(vn.MXFP4, (128, 64), 2, 30)

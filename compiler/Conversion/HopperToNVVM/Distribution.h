@@ -72,6 +72,7 @@ private:
   mlir::LogicalResult copy(hopper::CopyOp op);
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
+  mlir::LogicalResult delay(hopper::DelayOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
@@ -128,13 +129,13 @@ private:
   hopper::LayoutAttr layout;
   int64_t V, items; ///< columns and rows of a tile that a thread holds.
   hopper::RolesOp roles;
-  int64_t cluster = 1;                      ///< its blocks.
-  bool fetchesTiles = false;                ///< whether the side that is emitted fetches tiles.
-  int64_t firstScaleThread = 0;             ///< of those that fetch scales.
-  Slot currentSlot;                         ///< that the consumer is in.
-  mlir::Value lastSums;                     ///< results of the last product.
-  mlir::Value warpgroup;                    ///< of a thread that computes, i32.
-  std::array<mlir::Value, 4> ring;          ///< variables of the side that a thread is on: its next slot.
+  int64_t cluster = 1;             ///< its blocks.
+  bool fetchesTiles = false;       ///< whether the side that is emitted fetches tiles.
+  int64_t firstScaleThread = 0;    ///< of those that fetch scales.
+  Slot currentSlot;                ///< that the consumer is in.
+  mlir::Value lastSums;            ///< results of the last product.
+  mlir::Value warpgroup;           ///< of a thread that computes, i32.
+  std::array<mlir::Value, 4> ring; ///< variables of the side that a thread is on: its next slot.
   llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;

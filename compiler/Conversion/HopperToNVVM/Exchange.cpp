@@ -1,4 +1,4 @@
-// Stores of tiles whose threads hold few neighbouring columns, again and again: neighbours swap what they hold first.
+// Moves of tiles whose threads hold few neighbouring columns, again and again: neighbours swap what they hold.
 #include "compiler/Conversion/HopperToNVVM/Distribution.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"

@@ -89,7 +89,8 @@ static Type movedType(OpBuilder &b, Type element) {
 
 LogicalResult Distribution::load(hopper::LoadOp op) {
   VectorType tile = tileType(op.getResult());
-  // Of accumulators, a thread holds few neighbouring columns. Whoever swaps needs its neighbours' part: nobody may leave any out.
+  // Of accumulators, a thread holds few neighbouring columns. Whoever swaps needs its neighbours' part: nobody may leave any
+  // out.
   bool whole = layout.getAdjacent() && op.getRows() && op.getCols() && !op.getPresent() && !op.getLimit();
   if (int64_t threads = whole ? swappingThreads(tile, int64_t(op.getAlignment())) : 1; threads > 1)
     return loadSwapped(op, threads);

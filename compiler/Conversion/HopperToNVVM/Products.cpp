@@ -273,10 +273,15 @@ Value Distribution::tensorMap(Value memref, hopper::StagedType tile) {
 
 LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
   auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
-  NVVM::CpAsyncBulkTensorPrefetchOp::create(
-      b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
-      ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
-      NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
+  NVVM::CpAsyncBulkTensorPrefetchOp::create(b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
+                                            ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
+                                            NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
+  return success();
+}
+
+LogicalResult Distribution::delay(hopper::DelayOp op) {
+  Value time = arith::IndexCastOp::create(b, loc, b.getI32Type(), number(op.getNanoseconds()));
+  NVVM::NanosleepOp::create(b, loc, time);
   return success();
 }
 
@@ -309,8 +314,10 @@ LogicalResult Distribution::groupTile(hopper::GroupTileOp op) {
   auto tilesOf = [&](Value group) -> Value {
     return arith::DivUIOp::create(b, loc, words.add(rowsOf(group), i32(height - 1)), i32(height));
   };
-  SmallVector<Value> place{LLVM::LoadOp::create(b, loc, type, groupVariable), LLVM::LoadOp::create(b, loc, type, beforeVariable)};
-  auto walk = [&](llvm::function_ref<Value(Value, Value)> goesOn, llvm::function_ref<std::pair<Value, Value>(Value, Value)> step) {
+  SmallVector<Value> place{LLVM::LoadOp::create(b, loc, type, groupVariable),
+                           LLVM::LoadOp::create(b, loc, type, beforeVariable)};
+  auto walk = [&](llvm::function_ref<Value(Value, Value)> goesOn,
+                  llvm::function_ref<std::pair<Value, Value>(Value, Value)> step) {
     auto loop = scf::WhileOp::create(b, loc, TypeRange{type, type}, place);
     OpBuilder::InsertionGuard guard(b);
     Block *before = b.createBlock(&loop.getBefore(), {}, {type, type}, {loc, loc});

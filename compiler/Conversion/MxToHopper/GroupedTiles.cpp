@@ -47,6 +47,7 @@ GroupedTiles::Found GroupedTiles::find(Value number) {
 
 GroupedTiles::Found GroupedTiles::findDense(Value number) {
   Type index = e.builder().getIndexType();
-  auto found = hopper::GroupTileOp::create(e.builder(), e.location(), index, index, index, number, offsets, groups, rows, height);
+  auto found =
+      hopper::GroupTileOp::create(e.builder(), e.location(), index, index, index, number, offsets, groups, rows, height);
   return {found.getGroup(), {found.getRow(), found.getRows(), number}};
 }

@@ -91,7 +91,7 @@ void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp 
   auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
   auto format = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
   int64_t height = transpose.reblocks() ? mx::TransposeOp::kBlock : source.getBlockRows(); // rows of the tile a block
-  int64_t width = format.getBlockRows();                                                   // columns of it a block of the result
+  int64_t width = format.getBlockRows(); // columns of it a block of the result
   Value grid = lanes.narrow(expand(scales, R / height, C / width));
   Value firstBlock = transpose.getOffsets() ? current.blockIndex : divide(current.firstRow, height);
   Value blocks = divide(addTo(current.rows, height - 1), height);

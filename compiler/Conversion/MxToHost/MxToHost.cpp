@@ -38,7 +38,8 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
       mx::Sizes sizes(function);
       auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) -> LogicalResult {
         for (Operation *op : mx::KernelOps::of(kernel).ops)
-          if (auto transpose = llvm::dyn_cast<mx::TransposeOp>(op); llvm::isa<mx::BlockWgradOp>(op) || (transpose && transpose.getBlocks()))
+          if (auto transpose = llvm::dyn_cast<mx::TransposeOp>(op);
+              llvm::isa<mx::BlockWgradOp>(op) || (transpose && transpose.getBlocks()))
             return op->emitOpError() << "the host contracts rows as they are; mx-expand-products without turn-rows keeps them";
         lower(kernel, tuned(kernel, plan), sizes);
         return success();

@@ -49,9 +49,8 @@ struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
     OpBuilder b(op);
     auto turned = [&](Value operand) -> Value {
       ArrayRef<int64_t> from = shapeOf(operand.getType());
-      int64_t blocks = ShapedType::isDynamic(from[0])
-                           ? ShapedType::kDynamic
-                           : from[0] / TransposeOp::kBlock + op.getResult().getType().getDimSize(0);
+      int64_t blocks = ShapedType::isDynamic(from[0]) ? ShapedType::kDynamic
+                                                      : from[0] / TransposeOp::kBlock + op.getResult().getType().getDimSize(0);
       int64_t shape[] = {blocks, from[1], TransposeOp::kBlock};
       Type type;
       if (auto scaled = llvm::dyn_cast<ScaledType>(operand.getType()))
