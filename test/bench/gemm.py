@@ -2,7 +2,8 @@
 
     ./vernier bench gemm [NAME ...] [--record FILE] [--check FILE] [--plot FILE] [--peer deep_gemm]
 
-Operands are FP8 with 1x128 and 128x128 scales, results bfloat16. A row is the median of device-event timings with the L2 cache
+Operands are FP8 with 1x128 and 128x128 scales, results bfloat16. Weight gradients are of FP8 rows by FP8 or MXFP4 rows and add to
+FP32; their time holds the kernel that turns the operands. A row is the median of device-event timings with the L2 cache
 flushed before each, random data, launches alone (results in buffers that exist). The floor is the larger of the bytes
 over the copy speed and the operations over the peak of the tensor cores at the GPU's highest clock. Every row is checked against
 float64 of the decoded operands on some rows before it is timed. `--check` compares with a stored record of the same GPU and
@@ -81,9 +82,10 @@ def cublaslt(a: Any, b: Any) -> Any:
 def deep_gemm(a: Any, b: Any) -> Any:
     library = importlib.import_module("deep_gemm")
     result = torch.empty(a.shape[0], b.shape[0], dtype=torch.bfloat16, device=DEVICE)
-    left = (a.payload.view(torch.float8_e4m3fn), torch.exp2(a.scales.float() - 127))
+    # Scales of rows in columns, as it wants them: it would launch a transpose otherwise.
+    left = (a.payload.view(torch.float8_e4m3fn), torch.exp2(a.scales.float() - 127).t().contiguous().t())
     right = (b.payload.view(torch.float8_e4m3fn), torch.exp2(b.scales.float() - 127))
-    return lambda: library.fp8_gemm_nt(left, right, result)
+    return lambda: library.fp8_gemm_nt(left, right, result, disable_ue8m0_cast=True)
 
 
 def jobs(peers: list[str]) -> Any:

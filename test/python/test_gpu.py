@@ -181,8 +181,11 @@ def test_what_cannot_run_is_refused_or_copied(x):
     turned = vn.transpose(q, offsets)
     inside = vn.transpose(q, torch.tensor([0, 10, 300], dtype=torch.int32, device="cuda"))
     assert torch.equal(turned.payload, inside.payload)
-    with pytest.raises(vn.CompileError, match="weight gradients have no sm_90a lowering yet"):
-        vn.grouped_wgrad(q, q, offsets)
+    inside = vn.grouped_wgrad(q, q, torch.tensor([0, 10, 300], dtype=torch.int32, device="cuda"))
+    assert torch.equal(vn.grouped_wgrad(q, q, offsets), inside)
+    plain = x[:, :36].contiguous()
+    with pytest.raises(vn.CompileError, match="K must be known and a multiple of 8 on sm_90a"):
+        vn.matmul(plain, plain)
 
 
 @pytest.mark.gpu

@@ -80,7 +80,6 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::CopyOp one) { return copy(one); })
                         .Case([&](hopper::PrefetchOp one) { return prefetch(one); })
                         .Case([&](hopper::GroupTileOp one) { return groupTile(one); })
-                        .Case([&](hopper::DelayOp one) { return delay(one); })
                         .Case([&](hopper::LoadScalesOp one) { return loadScales(one); })
                         .Case([&](hopper::PutScalesOp one) { return putScales(one); })
                         .Case([&](hopper::CommitOp one) { return commit(one); })

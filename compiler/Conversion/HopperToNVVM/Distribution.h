@@ -72,7 +72,6 @@ private:
   mlir::LogicalResult copy(hopper::CopyOp op);
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
-  mlir::LogicalResult delay(hopper::DelayOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);

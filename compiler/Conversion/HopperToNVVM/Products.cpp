@@ -89,8 +89,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
       Slot one = firstSlot();
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
-      int64_t scaleWarps = op.hasScales() ? kScaleThreads / 32 : 0;
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(1 + scaleWarps), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * cluster), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
@@ -226,12 +225,6 @@ LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
 }
 
 LogicalResult Distribution::commit(hopper::CommitOp op) {
-  // One lane of every warp, once all have written.
-  NVVM::SyncWarpOp::create(b, loc, i32(-1));
-  Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(
-      scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::eq, lane, i32(0)), false).thenBlock());
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slots.lookup(op.getSlot()), true), Value());
   return success();
 }
@@ -276,12 +269,6 @@ LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
   NVVM::CpAsyncBulkTensorPrefetchOp::create(b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
                                             ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
                                             NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
-  return success();
-}
-
-LogicalResult Distribution::delay(hopper::DelayOp op) {
-  Value time = arith::IndexCastOp::create(b, loc, b.getI32Type(), number(op.getNanoseconds()));
-  NVVM::NanosleepOp::create(b, loc, time);
   return success();
 }
 

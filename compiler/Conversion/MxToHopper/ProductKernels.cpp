@@ -54,8 +54,6 @@ public:
           whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
     Value tasks = arith::SelectOp::create(b, loc, fits, arith::AddIOp::create(b, loc, whole, pieces), tiles);
-    if (turned())
-      stagger(first, clusters, tasks);
     e.loop(widen(first), widen(tasks), widen(clusters), [&](Value index) {
       Value number = narrow(index), piece = i32(0), isPiece;
       if (shape.slabs > 1) {
@@ -100,15 +98,6 @@ private:
   Value mul(Value a, Value c) { return arith::MulIOp::create(b, loc, a, c); }
   Value sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
   Value cmp(CmpIPredicate predicate, Value a, Value c) { return arith::CmpIOp::create(b, loc, predicate, a, c); }
-
-  /// FP32 gradients are most of what a short sum moves, and tiles of equal work would all be stored at once. Where there are
-  /// many for each cluster, clusters begin apart, by up to what a tile's gradients take the memory.
-  void stagger(Value cluster, Value clusters, Value tasks) {
-    constexpr int64_t apart = 8192, least = 16;
-    Value share = div(mul(cluster, i32(apart)), clusters);
-    Value many = cmp(CmpIPredicate::uge, tasks, mul(clusters, i32(least)));
-    hopper::DelayOp::create(b, loc, widen(arith::SelectOp::create(b, loc, many, share, i32(0))));
-  }
 
   /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
   /// operands then stays in the L2 cache.

@@ -56,17 +56,6 @@ def Hopper_PrefetchOp : Hopper_Op<"prefetch", [MemoryEffects<[MemWrite]>]> {
   let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `,` $tile";
 }
 
-def Hopper_DelayOp : Hopper_Op<"delay", [MemoryEffects<[MemWrite]>]> {
-  let summary = "the side that fetches tiles begins later";
-  let description = [{
-    By about so many nanoseconds. Blocks that begin apart use the memory in turns, where all at once would wait for it.
-
-    Example: `hopper.delay %ns`
-  }];
-  let arguments = (ins Index:$nanoseconds);
-  let assemblyFormat = "$nanoseconds attr-dict";
-}
-
 def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
   let summary = "the tile with a number, of rows in groups";
   let description = [{

@@ -89,7 +89,7 @@ public:
 
 private:
   /// What the side runs beside its fetches.
-  static bool alsoRuns(Operation &op) { return std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp, DelayOp>(op); }
+  static bool alsoRuns(Operation &op) { return std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op); }
 
   /// The loops and branches around a block.
   LogicalResult reach(Block *block) {
@@ -219,10 +219,7 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     compute->getOperations().splice(compute->end(), ops, ops.begin(), Block::iterator(roles));
     for (auto &[block, stage] : stages)
       consume(block, stage);
-    roles.getCompute().walk([](Operation *op) {
-      if (llvm::isa<PrefetchOp, DelayOp>(op))
-        op->erase();
-    });
+    roles.getCompute().walk([](PrefetchOp op) { op.erase(); });
   }
 
   /// Waits for the slot where the first fetch was, and gives it back after the last use of what it holds.

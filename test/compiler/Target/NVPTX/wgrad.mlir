@@ -22,7 +22,6 @@
 // TILED: hopper.store_transposed
 // The product: a block of K for each block of rows, whose four scales across are multiplied with those of the rows.
 // TILED-LABEL: func.func @gradient_1
-// TILED: hopper.delay
 // TILED: hopper.fetch %arg0[{{.+}}] multicast : memref<?x512x128xi8> -> <256 x 128 x f8E4M3FN>
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<?x512x128xi8> -> <128 x 128 x f8E4M3FN>
 // TILED: hopper.fetch_scales {{.+}} -> <4>
