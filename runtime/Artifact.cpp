@@ -23,6 +23,8 @@ std::string vernier::runtime::describe(const SizeExpr &expr) {
                           : "dimension " + std::to_string(term.dim) + " of argument " + std::to_string(term.argument);
     for (int64_t multiple : term.roundUps)
       one += " rounded up to " + std::to_string(multiple);
+    if (term.divisor != 1)
+      one += " divided by " + std::to_string(term.divisor);
     text += one;
   }
   return text;

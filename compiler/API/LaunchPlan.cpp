@@ -266,7 +266,9 @@ private:
       add(runtime::CheckSpec::Index, permute.getIndex(), permute.getInput());
     if (auto unpermute = llvm::dyn_cast<mx::UnpermuteOp>(op))
       add(runtime::CheckSpec::Index, unpermute.getIndex(), unpermute.getInput());
-    if (auto product = llvm::dyn_cast<mx::ProductInterface>(op); product && product.getGroupOffsets()) {
+    // Where operands were turned, what turned them has the check.
+    if (auto product = llvm::dyn_cast<mx::ProductInterface>(op);
+        product && product.getGroupOffsets() && product.getContraction() != mx::Contraction::Blocks) {
       add(runtime::CheckSpec::Offsets, product.getGroupOffsets(), product.getLeft());
       if (auto grouped = llvm::dyn_cast<mx::GroupedMatmulOp>(op))
         addGroupCount(grouped);

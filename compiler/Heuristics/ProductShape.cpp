@@ -13,14 +13,14 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   if (needs.cols)
     shape.cols = std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), 32, 128);
   // Scales of columns, one each, are registers too.
-  shape.slabs = needs.columnScales ? 1 : 2;
+  shape.slabs = needs.scaleRows == 1 ? 1 : 2;
   // At 1400 TFLOPS, tiles of 256 x 128 would read 8 TB/s from the L2 cache, which gives less: two blocks share 5 of them.
   if (needs.cols && needs.cols <= shape.cols)
     shape.cluster = 1;
   constexpr int64_t rowBytes = 128, sharedBytes = 227 * 1024, slack = 1024;
   int64_t slot = (shape.rows() + shape.cols) * rowBytes;
   if (needs.scaledBlocks) // FP32 scales of rows and of columns, to the next KiB
-    slot += llvm::alignTo((shape.rows() + (needs.columnScales ? shape.cols : 1)) * 4 * needs.scaledBlocks, 1024);
+    slot += llvm::alignTo((shape.rows() + std::max<int64_t>(1, shape.cols / needs.scaleRows)) * 4 * needs.scaledBlocks, 1024);
   shape.stages = std::clamp<int64_t>((sharedBytes - slack) / slot, 2, 8);
   return shape;
 }

@@ -8,9 +8,9 @@ namespace vernier::heuristics {
 
 /// What the choice hangs on. Rows are a run-time number.
 struct ProductNeeds {
-  int64_t cols = 0;          ///< of the result; 0: a run-time number.
-  int64_t scaledBlocks = 1;  ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
-  bool columnScales = false; ///< every column of the result has scales of its own, rather than 128 together.
+  int64_t cols = 0;         ///< of the result; 0: a run-time number.
+  int64_t scaledBlocks = 1; ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
+  int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };
 
 /// A tile has `slabs` * 64 * `warpgroups` rows: each slab is one accumulator of every consumer thread.

@@ -90,7 +90,9 @@ def test_transpose_matches_reference(source, rows):
 
 
 @pytest.mark.parametrize("source", (vn.MXFP4, vn.FP8), ids=label)
-@pytest.mark.parametrize("offsets", ([0, 300], [0, 0, 128, 300], [0, 1, 2, 200, 200, 300], [0, 300, 300], [0, 129, 257, 300]))
+@pytest.mark.parametrize(
+    "offsets", ([0, 300], [200, 260, 300], [0, 0, 128, 300], [0, 1, 2, 200, 200, 300], [0, 300, 300], [0, 129, 257, 300])
+)
 def test_grouped_transpose_matches_reference(source, offsets):
     t = random_scaled(source, (300, 128), 9, 12)
     o = np.array(offsets, np.int32)

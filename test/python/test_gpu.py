@@ -181,8 +181,9 @@ def test_what_cannot_run_is_refused_or_copied(x):
     turned = vn.transpose(q, offsets)
     inside = vn.transpose(q, torch.tensor([0, 10, 300], dtype=torch.int32, device="cuda"))
     assert torch.equal(turned.payload, inside.payload)
-    inside = vn.grouped_wgrad(q, q, torch.tensor([0, 10, 300], dtype=torch.int32, device="cuda"))
-    assert torch.equal(vn.grouped_wgrad(q, q, offsets), inside)
+    for outside, kept in (([-5, 10, 1000], [0, 10, 300]), ([-5, 100, 1000], [0, 100, 300]), ([0, 350, 1000], [0, 300, 300])):
+        pair = [vn.grouped_wgrad(q, q, torch.tensor(o, dtype=torch.int32, device="cuda")) for o in (outside, kept)]
+        assert torch.equal(*pair)
     plain = x[:, :36].contiguous()
     with pytest.raises(vn.CompileError, match="K must be known and a multiple of 8 on sm_90a"):
         vn.matmul(plain, plain)

@@ -49,7 +49,14 @@ def test_a_4_bit_operand_gives_exactly_the_product_of_its_re_encoding():
     np.testing.assert_array_equal(vn.matmul(a, b, vn.float32), vn.matmul(vn.requantize(a, vn.FP8), b, vn.float32))
 
 
-OFFSETS = ([0, 100, 100, 260, 300], [0, 300, 300, 300, 300], [10, 20, 30, 31, 290], [0, 0, 0, 0, 0], [0, 1, 2, 3, 300])
+OFFSETS = (
+    [0, 100, 100, 260, 300],
+    [0, 300, 300, 300, 300],
+    [10, 20, 30, 31, 290],
+    [270, 280, 280, 299, 300],
+    [0, 0, 0, 0, 0],
+    [0, 1, 2, 3, 300],
+)
 
 
 @pytest.mark.parametrize("offsets", OFFSETS)

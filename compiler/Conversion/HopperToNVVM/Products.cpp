@@ -292,7 +292,8 @@ LogicalResult Distribution::groupTile(hopper::GroupTileOp op) {
   int64_t height = op.getHeight();
   Address address = addressOf(op.getOffsets(), VectorType::get({1, 1}, type), Value());
   auto offset = [&](Value group) -> Value {
-    Value row = LLVM::LoadOp::create(b, loc, type, pointer(address, toIndex(group), Value()));
+    Value at = toIndex(arith::MinUIOp::create(b, loc, group, groups)); // without groups there is one offset alone
+    Value row = LLVM::LoadOp::create(b, loc, type, pointer(address, at, Value()));
     return arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, row, i32(0)), limit);
   };
   auto rowsOf = [&](Value group) -> Value {

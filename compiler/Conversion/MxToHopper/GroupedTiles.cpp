@@ -42,6 +42,9 @@ GroupedTiles::Found GroupedTiles::find(Value number) {
   Value firstRow = e.add(first, local);
   Value left = arith::SubIOp::create(b, loc, last, firstRow);
   Value count = arith::MaxSIOp::create(b, loc, arith::MinSIOp::create(b, loc, left, e.index(height)), e.index(0));
+  // Rows ahead of the first group belong to no tile.
+  Value ahead = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, number, startOf(group));
+  count = arith::SelectOp::create(b, loc, ahead, e.index(0), count);
   return {group, {firstRow, count, number}};
 }
 

@@ -172,8 +172,7 @@ private:
     if (!turned())
       return {matrix, {}, e.size(left.value, 1)};
     constexpr int64_t height = mx::TransposeOp::kBlock;
-    // All that a tensor of so many blocks may have.
-    Value rows = arith::MulIOp::create(b, loc, e.addTo(e.size(left.value, 0), 1 - resultShape[0]), e.index(height));
+    Value rows = e.size(e.turnedRows(left.value, op));
     Value offsets = e.inputBuffer(op.getGroupOffsets());
     Value begin = e.loadOffset(offsets, matrix, rows), end = e.loadOffset(offsets, e.addTo(matrix, 1), rows);
     Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
@@ -381,7 +380,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
   Operand right(op.getRight());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
-  needs.columnScales = right.format && right.format.getBlockRows() == 1;
+  needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);
 }
 

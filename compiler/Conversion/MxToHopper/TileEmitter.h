@@ -89,6 +89,7 @@ public:
   mlir::Value size(const mx::Size &size);
   mlir::Value size(mlir::Value value, unsigned dim);
   mx::Size sizeOf(mlir::Value value, unsigned dim) const { return sizes.get(value, dim); }
+  mx::Size turnedRows(mlir::Value operand, mlir::Operation *wgrad) const { return sizes.turnedRows(operand, wgrad); }
   /// Columns of a segment of `width` columns (run-time: the columns of `value`).
   mx::Size columnsOf(mlir::Value value, int64_t width) const;
   mlir::VectorType tile(int64_t rows, int64_t cols, mlir::Type element) { return mlir::VectorType::get({rows, cols}, element); }

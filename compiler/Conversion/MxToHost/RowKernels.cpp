@@ -45,7 +45,9 @@ GroupedTile vernier::host::findGroupedTile(TileEmitter &e, Value number, Value t
   Value firstRow = e.addIndex(first, local);
   Value left = arith::SubIOp::create(b, loc, last, firstRow);
   Value rows = arith::MaxSIOp::create(b, loc, arith::MinSIOp::create(b, loc, left, e.index(height)), zero);
-  return {firstRow, rows, group};
+  // Rows ahead of the first group belong to no tile.
+  Value ahead = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, number, start);
+  return {firstRow, arith::SelectOp::create(b, loc, ahead, zero, rows), group};
 }
 
 static Value countTiles(TileEmitter &e, const KernelFrame &frame) {

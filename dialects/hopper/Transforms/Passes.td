@@ -7,8 +7,8 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
   let summary = "some warps fetch, the others compute";
   let description = [{
     A function with `hopper.fetch` becomes `hopper.roles`. The sides that fetch tiles and scales get the loops and branches
-    around their fetches and the index arithmetic that they need, nothing else; the side that computes gets all but the
-    fetches. The fetches of one block share a slot
+    around their fetches and the index arithmetic that they need, nothing else (`hopper.prefetch` goes to the side of the
+    tiles); the side that computes gets all but the fetches. The fetches of one block share a slot
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
     that a loop carries, since those sides run ahead.
 

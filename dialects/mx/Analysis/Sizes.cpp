@@ -90,14 +90,14 @@ Size Sizes::raw(Value value, unsigned dim) const {
   llvm_unreachable("a run-time size without a source");
 }
 
-void Sizes::demandEqual(Value a, unsigned dimA, Value b, unsigned dimB) {
-  Size left = get(a, dimA), right = get(b, dimB);
+void Sizes::demandEqual(Value a, unsigned dimA, Value b, unsigned dimB) { demandEqual(get(a, dimA), get(b, dimB)); }
+
+void Sizes::demandEqual(Size left, Size right) {
   if (left == right)
     return;
-  // Parts of equal sizes, where both are the same part.
-  if (left.isPart() && left.divisor == right.divisor && left.plus == right.plus)
-    left.divisor = right.divisor = 1, left.plus = right.plus = 0;
   equalities_.push_back({left, right});
+  if (left.isPart() || right.isPart()) // a size has no part as its other name
+    return;
   // A size that equals itself rounded up gets no other name.
   if (!left.isConstant() && left.argument == right.argument && left.dim == right.dim)
     return;
@@ -107,6 +107,16 @@ void Sizes::demandEqual(Value a, unsigned dimA, Value b, unsigned dimB) {
     substitution_[{left.argument, left.dim}] = right;
   else if (plain(right))
     substitution_[{right.argument, right.dim}] = left;
+}
+
+Size Sizes::turnedRows(Value operand, Operation *wgrad) const {
+  Size size = get(operand, 0);
+  auto blocks = llvm::dyn_cast<BlockWgradOp>(wgrad);
+  if (blocks && size.isConstant() && blocks.getRows())
+    return Size::fixed(int64_t(*blocks.getRows()));
+  if (blocks)
+    size.divisor = 1, size.plus = 0;
+  return size;
 }
 
 void Sizes::visit(Operation *op) {
@@ -134,7 +144,7 @@ void Sizes::visit(Operation *op) {
     demandEqual(grouped.getA(), 1, grouped.getB(), 2);
   } else if (llvm::isa<GroupedWgradOp, BlockWgradOp>(op)) {
     auto wgrad = llvm::cast<ProductInterface>(op);
-    demandEqual(wgrad.getLeft(), 0, wgrad.getRight(), 0);
+    demandEqual(turnedRows(wgrad.getLeft(), op), turnedRows(wgrad.getRight(), op));
     if (wgrad.getAddend())
       sameShape(wgrad.getAddend(), op->getResult(0));
   } else if (!llvm::isa<DimsInterface>(op) && op->getNumOperands() > 1) {

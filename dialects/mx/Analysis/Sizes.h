@@ -44,6 +44,9 @@ public:
   /// Size of a dimension of a value inside the function, kernels' regions included.
   Size get(mlir::Value value, unsigned dim) const;
 
+  /// Rows of the operand that a weight gradient contracts: those that were turned, where its blocks are matrices.
+  Size turnedRows(mlir::Value operand, mlir::Operation *wgrad) const;
+
   struct Equality {
     Size left, right;
   };
@@ -54,6 +57,7 @@ private:
   Size canonical(Size size) const;
   Size raw(mlir::Value value, unsigned dim) const;
   void demandEqual(mlir::Value a, unsigned dimA, mlir::Value b, unsigned dimB);
+  void demandEqual(Size left, Size right);
   void visit(mlir::Operation *op);
 
   std::map<std::pair<int, unsigned>, Size> substitution_;

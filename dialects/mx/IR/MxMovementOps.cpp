@@ -11,7 +11,8 @@ bool TransposeOp::reblocks() {
 
 /// Rank and sizes of a transpose that makes every block a matrix.
 static LogicalResult verifyBlocks(TransposeOp op, ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
-  if (!op.getOffsets() || ShapedType::isDynamic(op.getOffsets().getType().getDimSize(0)))
+  if (!op.getOffsets() || ShapedType::isDynamic(op.getOffsets().getType().getDimSize(0)) ||
+      op.getOffsets().getType().getDimSize(0) < 2)
     return op.emitOpError() << "expected a static number of offsets with blocks";
   int64_t groups = op.getOffsets().getType().getDimSize(0) - 1;
   int64_t blocks = ShapedType::isDynamic(from[0]) ? ShapedType::kDynamic : from[0] / TransposeOp::kBlock + groups;
@@ -23,7 +24,8 @@ static LogicalResult verifyBlocks(TransposeOp op, ArrayRef<int64_t> from, ArrayR
 LogicalResult TransposeOp::verify() {
   ArrayRef<int64_t> from = shapeOf(getInput().getType()), to = shapeOf(getResult().getType());
   if (from.size() != 2 || to.size() != (getBlocks() ? 3 : 2))
-    return emitOpError() << "expected rank 2, but got " << shapeString(from) << " and " << shapeString(to);
+    return emitOpError() << "expected rank 2" << (getBlocks() ? " and a result of rank 3" : "") << ", but got "
+                         << shapeString(from) << " and " << shapeString(to);
   if (getBlocks() && failed(verifyBlocks(*this, from, to)))
     return failure();
   if (!getBlocks() && (!compatible(from[0], to[1]) || !compatible(from[1], to[0])))

@@ -113,6 +113,12 @@ LogicalResult BlockWgradOp::verify() {
                          << shapeString(result);
   if (failed(verifyOperands(*this, getDy().getType(), getX().getType())))
     return failure();
+  for (Type type : {getDy().getType(), getX().getType()})
+    if (auto scaled = llvm::dyn_cast<ScaledType>(type); scaled && scaled.getFormat().getBlockCols() != TransposeOp::kBlock)
+      return emitOpError() << "expected blocks of " << TransposeOp::kBlock << " along K, but got " << scaled;
+  bool isStatic = !ShapedType::isDynamic(dy[0]);
+  if (isStatic != getRows().has_value() || (isStatic && int64_t(*getRows()) / TransposeOp::kBlock + result[0] != dy[0]))
+    return emitOpError() << "expected the rows that " << shapeString(dy) << " is made of, exactly where that is static";
   return verifyExperts(*this, getOffsets(), getAccumulate(), getResult().getType());
 }
 DimSource BlockWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }

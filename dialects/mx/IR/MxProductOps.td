@@ -106,8 +106,9 @@ def Mx_BlockWgradOp : Mx_ProductOp<"block_wgrad"> {
     Shapes: dy [B, N, 128], x [B, K, 128], offsets [E + 1], accumulate [E, N, K] -> [E, N, K].
 
     Constraints:
-    1. dy and x are made of equally many rows, and the result has their rows as rows and columns;
-    2. both operands are scaled, or both are plain.
+    1. dy and x are made of equally many rows (`rows`, where that is static), and the result has the rows of their matrices as
+       rows and columns;
+    2. both operands are scaled, in blocks of 128 along their columns, or both are plain.
 
     Example:
 
@@ -116,10 +117,11 @@ def Mx_BlockWgradOp : Mx_ProductOp<"block_wgrad"> {
       : tensor<?x32x128xbf16>, tensor<?x64x128xbf16>, tensor<9xi32> -> tensor<8x32x64xf32>
     ```
   }];
-  let arguments = (ins Mx_Value:$dy, Mx_Value:$x, Mx_Index:$offsets, Optional<3DTensorOf<[F32]>>:$accumulate);
+  let arguments = (ins Mx_Value:$dy, Mx_Value:$x, Mx_Index:$offsets, Optional<3DTensorOf<[F32]>>:$accumulate,
+                   OptionalAttr<I64Attr>:$rows);
   let results = (outs 3DTensorOf<[F32]>:$result);
   let assemblyFormat = [{
-    $dy `,` $x `offsets` $offsets (`accumulate` $accumulate^ `:` type($accumulate))? attr-dict
+    $dy `,` $x `offsets` $offsets (`rows` $rows^)? (`accumulate` $accumulate^ `:` type($accumulate))? attr-dict
     `:` type($dy) `,` type($x) `,` type($offsets) `->` type($result)
   }];
   let hasVerifier = 1;

@@ -63,7 +63,10 @@ struct ExpandProducts : vernier::mx::impl::ExpandProductsBase<ExpandProducts> {
       return TransposeOp::create(b, op.getLoc(), type, operand, op.getOffsets(), /*blocks=*/true);
     };
     Value dy = turned(op.getDy()), x = turned(op.getX());
-    Value result = BlockWgradOp::create(b, op.getLoc(), op.getResult().getType(), dy, x, op.getOffsets(), op.getAccumulate());
+    int64_t rows = shapeOf(op.getDy().getType())[0];
+    IntegerAttr known = ShapedType::isDynamic(rows) ? IntegerAttr() : b.getI64IntegerAttr(rows);
+    Value result =
+        BlockWgradOp::create(b, op.getLoc(), op.getResult().getType(), dy, x, op.getOffsets(), op.getAccumulate(), known);
     op.getResult().replaceAllUsesWith(result);
     op.erase();
   }

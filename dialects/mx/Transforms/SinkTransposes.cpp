@@ -19,7 +19,7 @@ struct QuantizeOfTranspose : OpRewritePattern<QuantizeOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(QuantizeOp op, PatternRewriter &rewriter) const override {
     auto transpose = op.getInput().getDefiningOp<TransposeOp>();
-    if (!transpose)
+    if (!transpose || transpose.getOffsets())
       return rewriter.notifyMatchFailure(op, "the input is no transpose");
     if (op.getSeed())
       return rewriter.notifyMatchFailure(op, "stochastic rounding counts elements in the order of its input");
@@ -54,7 +54,7 @@ struct ElementwiseOfTranspose : RewritePattern {
       return rewriter.notifyMatchFailure(op, "not elementwise");
     Value like;
     for (Value operand : op->getOperands()) {
-      if (auto transpose = operand.getDefiningOp<TransposeOp>())
+      if (auto transpose = operand.getDefiningOp<TransposeOp>(); transpose && !transpose.getOffsets())
         like = transpose.getInput();
       else if (!operand.getDefiningOp<BroadcastOp>() || shapeOf(operand.getType()).size() != 2)
         return rewriter.notifyMatchFailure(op, "an operand is neither a transpose nor a broadcast");

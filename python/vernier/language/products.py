@@ -99,13 +99,14 @@ def grouped_wgrad(dy: Any, x: Any, offsets: Any, accumulate: Any = None, experts
         dy: [M, N]; x: [M, K]; both scaled with blocks along rows (counting as their scaling-aware transposes), or plain.
         offsets: int32 [E + 1].
         accumulate: float32 [E, N, K] to add.
-        experts: E, where neither `accumulate` nor the shape of `offsets` tells it while compiling.
+        experts: E, where neither `accumulate` nor the shape of `offsets` tells it (specs with run-time sizes).
 
     Returns:
         float32 [E, N, K].
 
     Raises:
-        CompileError: different rows, mixed operands, an unknown E. LaunchError: offsets out of order or range.
+        CompileError: different rows, mixed operands, an unknown E. LaunchError: offsets out of order or range (on a GPU they are
+        kept within the rows instead: looking at them would wait).
     """
     if experts is None and not isinstance(offsets, Traced) and hasattr(offsets, "shape"):
         experts = int(offsets.shape[0]) - 1

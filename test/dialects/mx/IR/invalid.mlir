@@ -149,6 +149,14 @@ func.func @block_wgrad_shape(%a: tensor<?x32x64xf32>, %o: tensor<9xi32>) {
 
 // -----
 
+func.func @block_wgrad_rows(%a: tensor<11x32x128xf32>, %o: tensor<9xi32>) {
+  // expected-error@+1 {{expected the rows that 11x32x128 is made of, exactly where that is static}}
+  %q = mx.block_wgrad %a, %a offsets %o rows 300 : tensor<11x32x128xf32>, tensor<11x32x128xf32>, tensor<9xi32> -> tensor<8x32x32xf32>
+  return
+}
+
+// -----
+
 func.func @slice(%x: tensor<?x64xf32>) {
   // expected-error@+1 {{expected columns 48:80 to lie inside the 64 columns of the input}}
   %q = mx.slice %x at 48 : tensor<?x64xf32> -> tensor<?x32xf32>

@@ -30,7 +30,7 @@ func.func @turned_wgrad(%x: !mx.scaled<300x256, #mxfp4>, %y: tensor<?x64xbf16>, 
     -> (tensor<8x256x256xf32>, tensor<8x64x64xf32>) {
   // TURN-NEXT: %[[T:.+]] = mx.transpose %[[X]] offsets %[[O]] : tensor<9xi32> blocks : !mx.scaled<300x256, #{{.+}}> -> !mx.scaled<10x256x128, #fp8_block_32x128>
   // TURN-NEXT: %[[U:.+]] = mx.transpose %[[X]]
-  // TURN-NEXT: mx.block_wgrad %[[T]], %[[U]] offsets %[[O]] accumulate %[[ACC]]
+  // TURN-NEXT: mx.block_wgrad %[[T]], %[[U]] offsets %[[O]] rows 300 accumulate %[[ACC]]
   %0 = mx.grouped_wgrad %x, %x offsets %o accumulate %acc : tensor<8x256x256xf32> : !mx.scaled<300x256, #mxfp4>, !mx.scaled<300x256, #mxfp4>, tensor<9xi32> -> tensor<8x256x256xf32>
   // TURN: mx.transpose %[[Y]] offsets %[[O]] : tensor<9xi32> blocks : tensor<?x64xbf16> -> tensor<?x64x128xbf16>
   // TURN: mx.block_wgrad {{.+}} : tensor<?x64x128xbf16>, tensor<?x64x128xbf16>, tensor<9xi32> -> tensor<8x64x64xf32>
