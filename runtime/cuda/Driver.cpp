@@ -37,6 +37,7 @@ static Result<const Driver *> open() {
   find(table.occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
   find(table.launchKernel, "cuLaunchKernel");
   find(table.memPoolCreate, "cuMemPoolCreate");
+  find(table.memPoolDestroy, "cuMemPoolDestroy");
   find(table.memPoolSetAttribute, "cuMemPoolSetAttribute");
   find(table.memAllocFromPoolAsync, "cuMemAllocFromPoolAsync");
   find(table.memFreeAsync, "cuMemFreeAsync");
@@ -62,47 +63,60 @@ Result<const Driver *> vernier::runtime::cuda::driver() {
   return opened;
 }
 
+namespace {
+/// What is made for a device when it is first asked for, and kept as long as the process lives. T is a pointer.
+template <typename T> class OnePerDevice {
+public:
+  template <typename Make> Result<T> get(int device, Make make) {
+    if (device < 0 || device >= int(made.size()))
+      return Error{"no device " + std::to_string(device)};
+    Result<const Driver *> api = driver();
+    if (!api)
+      return api.error();
+    std::lock_guard<std::mutex> lock(guard);
+    T &kept = made[size_t(device)];
+    if (kept)
+      return kept;
+    Result<T> fresh = make(**api);
+    if (fresh)
+      kept = *fresh;
+    return fresh;
+  }
+
+private:
+  std::mutex guard;
+  std::array<T, 64> made{};
+};
+} // namespace
+
 Result<Context> CurrentDevice::primary(int device) {
-  static std::mutex guard;
-  static std::array<Context, 64> contexts{};
-  if (device < 0 || device >= int(contexts.size()))
-    return Error{"no device " + std::to_string(device)};
-  std::lock_guard<std::mutex> lock(guard);
-  Context &context = contexts[size_t(device)];
-  if (context)
+  static OnePerDevice<Context> contexts;
+  return contexts.get(device, [&](const Driver &api) -> Result<Context> {
+    DeviceId id;
+    Context context;
+    if (Code code = api.deviceGet(&id, device))
+      return Error{"device " + std::to_string(device) + ": " + api.describe(code)};
+    if (Code code = api.devicePrimaryCtxRetain(&context, id))
+      return Error{"device " + std::to_string(device) + ": " + api.describe(code)};
     return context;
-  Result<const Driver *> api = driver();
-  if (!api)
-    return api.error();
-  DeviceId id;
-  if (Code code = (*api)->deviceGet(&id, device))
-    return Error{"device " + std::to_string(device) + ": " + (*api)->describe(code)};
-  if (Code code = (*api)->devicePrimaryCtxRetain(&context, id))
-    return Error{"device " + std::to_string(device) + ": " + (*api)->describe(code)};
-  return context;
+  });
 }
 
 Result<MemoryPool> vernier::runtime::cuda::temporaryPool(int device) {
-  static std::mutex guard;
-  static std::array<MemoryPool, 64> pools{};
-  Result<const Driver *> api = driver();
-  if (!api)
-    return api.error();
-  if (device < 0 || device >= int(pools.size()))
-    return Error{"no device " + std::to_string(device)};
-  std::lock_guard<std::mutex> lock(guard);
-  MemoryPool &pool = pools[size_t(device)];
-  if (pool)
+  static OnePerDevice<MemoryPool> pools;
+  return pools.get(device, [&](const Driver &api) -> Result<MemoryPool> {
+    MemoryPoolProperties properties;
+    properties.device = device;
+    MemoryPool pool;
+    if (Code code = api.memPoolCreate(&pool, &properties))
+      return Error{"device " + std::to_string(device) + ": cannot make a memory pool: " + api.describe(code)};
+    uint64_t kept = uint64_t(1) << 30;
+    if (Code code = api.memPoolSetAttribute(pool, kPoolReleaseThreshold, &kept)) {
+      api.memPoolDestroy(pool);
+      return Error{"device " + std::to_string(device) + ": cannot set up a memory pool: " + api.describe(code)};
+    }
     return pool;
-  MemoryPoolProperties properties;
-  properties.device = device;
-  MemoryPool made = nullptr;
-  if (Code code = (*api)->memPoolCreate(&made, &properties))
-    return Error{"device " + std::to_string(device) + ": cannot make a memory pool: " + (*api)->describe(code)};
-  uint64_t kept = uint64_t(1) << 30;
-  if (Code code = (*api)->memPoolSetAttribute(made, kPoolReleaseThreshold, &kept))
-    return Error{"device " + std::to_string(device) + ": cannot set up a memory pool: " + (*api)->describe(code)};
-  return pool = made;
+  });
 }
 
 Status vernier::runtime::cuda::synchronize(int device, Stream stream) {

@@ -67,6 +67,7 @@ struct Driver {
   Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **,
                        void **);
   Code (*memPoolCreate)(MemoryPool *, const MemoryPoolProperties *);
+  Code (*memPoolDestroy)(MemoryPool);
   Code (*memPoolSetAttribute)(MemoryPool, int, void *);
   Code (*memAllocFromPoolAsync)(Pointer *, size_t, MemoryPool, Stream);
   Code (*memFreeAsync)(Pointer, Stream);

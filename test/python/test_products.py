@@ -76,17 +76,21 @@ def test_grouped_matmul(offsets, scaled, summed):
     assert (result[: offsets[0]] == 0).all() and (result[offsets[-1] :] == 0).all()
 
 
+def gradient_case(dy, x, formats, offsets):
+    """Operands of a weight gradient, scaled or BF16 where `formats` is None, and the reference's result."""
+    if formats:
+        left, right = vn.quantize(dy, formats[0]), vn.quantize(x, formats[1])
+        return left, right, ref.grouped_wgrad(to_reference(left), to_reference(right), offsets)
+    left, right = dy.astype(ml_dtypes.bfloat16), x.astype(ml_dtypes.bfloat16)
+    return left, right, ref.grouped_wgrad(left, right, offsets)
+
+
 @pytest.mark.parametrize("offsets", OFFSETS)
 @pytest.mark.parametrize("formats", [(vn.FP8, vn.FP8), (vn.FP8, vn.MXFP4), (vn.MXFP8, vn.MXFP4), None])
 def test_grouped_wgrad(offsets, formats, summed):
     o = np.array(offsets, np.int32)
     dy, x = draw("outliers", (300, 256), 1), draw("normal", (300, 128), 2)
-    if formats:
-        left, right = vn.quantize(dy, formats[0]), vn.quantize(x, formats[1])
-        expected = ref.grouped_wgrad(to_reference(left), to_reference(right), o)
-    else:
-        left, right = dy.astype(ml_dtypes.bfloat16), x.astype(ml_dtypes.bfloat16)
-        expected = ref.grouped_wgrad(left, right, o)
+    left, right, expected = gradient_case(dy, x, formats, o)
     result = vn.grouped_wgrad(left, right, o)
     assert result.shape == (4, 256, 128)
     assert relative(result, expected) < summed
@@ -100,12 +104,7 @@ def test_wgrad_beside_whole_tiles(n, k, formats, summed):
     o = np.array([3, 3, 131, 140, 400, 697], np.int32)
     dy, x = draw("normal", (700, n), 1), draw("normal", (700, k), 2)
     dy[130, 5] = x[140, 7] = np.nan  # poison stays in its group
-    if formats:
-        left, right = vn.quantize(dy, formats[0]), vn.quantize(x, formats[1])
-        expected = ref.grouped_wgrad(to_reference(left), to_reference(right), o)
-    else:
-        left, right = dy.astype(ml_dtypes.bfloat16), x.astype(ml_dtypes.bfloat16)
-        expected = ref.grouped_wgrad(left, right, o)
+    left, right, expected = gradient_case(dy, x, formats, o)
     result = np.asarray(vn.grouped_wgrad(left, right, o))
     np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
     assert not np.isnan(result[[0, 2, 4]]).any() and np.isnan(result[[1, 3]]).any()

@@ -73,6 +73,7 @@ private:
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
+  mlir::Value coordinate(mlir::Value v);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
@@ -131,6 +132,7 @@ private:
   int64_t cluster = 1;             ///< its blocks.
   bool fetchesTiles = false;       ///< whether the side that is emitted fetches tiles.
   int64_t firstScaleThread = 0;    ///< of those that fetch scales.
+  Slot ringStart;                  ///< the first slot, as it is at first.
   Slot currentSlot;                ///< that the consumer is in.
   mlir::Value lastSums;            ///< results of the last product.
   mlir::Value warpgroup;           ///< of a thread that computes, i32.

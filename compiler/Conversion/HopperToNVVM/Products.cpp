@@ -41,8 +41,8 @@ Distribution::Slot Distribution::firstSlot() {
 void Distribution::makeRing() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&target.getBody().front());
-  Slot first = firstSlot();
-  Value values[] = {first.data, first.barriers, first.descriptor, first.parity};
+  ringStart = firstSlot();
+  Value values[] = {ringStart.data, ringStart.barriers, ringStart.descriptor, ringStart.parity};
   for (auto [variable, value] : llvm::zip(ring, values))
     variable = makeVariable(value);
 }
@@ -58,18 +58,18 @@ Value Distribution::makeVariable(Value initial) {
 Distribution::Slot Distribution::nextSlot(bool full) {
   CodeWords words(b, loc);
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
-  Slot slot{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])}, first = firstSlot();
+  Slot slot{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])};
   Value awaited = full ? slot.parity : words.bitXor(slot.parity, i32(1)); // at first, all slots are empty
   NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
   int64_t bytes = int64_t(roles.getBytes());
-  Value after = words.add(slot.data, i32(bytes)), end = words.add(first.data, i32(bytes * int64_t(roles.getStages())));
+  Value after = words.add(slot.data, i32(bytes)), end = words.add(ringStart.data, i32(bytes * int64_t(roles.getStages())));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
   auto advance = [&](Value variable, Value next, Value again) {
     LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
   };
-  advance(ring[0], after, first.data);
-  advance(ring[1], words.add(slot.barriers, i32(2 * kBarrierBytes)), first.barriers);
-  advance(ring[2], words.add(slot.descriptor, i32(bytes / kDescriptorUnit)), first.descriptor);
+  advance(ring[0], after, ringStart.data);
+  advance(ring[1], words.add(slot.barriers, i32(2 * kBarrierBytes)), ringStart.barriers);
+  advance(ring[2], words.add(slot.descriptor, i32(bytes / kDescriptorUnit)), ringStart.descriptor);
   advance(ring[3], slot.parity, words.bitXor(slot.parity, i32(1)));
   return slot;
 }
@@ -87,7 +87,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(when(first).thenBlock());
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
-      Slot one = firstSlot();
+      Slot one = ringStart;
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * cluster), Value());
@@ -264,8 +264,10 @@ Value Distribution::tensorMap(Value memref, hopper::StagedType tile) {
   return target.getArgument(target.getNumArguments() - maps.size() + unsigned(llvm::find(maps, wanted) - maps.begin()));
 }
 
+/// As tensor maps count: in 32 bits.
+Value Distribution::coordinate(Value v) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); }
+
 LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
-  auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
   NVVM::CpAsyncBulkTensorPrefetchOp::create(b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
                                             ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
                                             NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
@@ -345,8 +347,7 @@ LogicalResult Distribution::groupTile(hopper::GroupTileOp op) {
 LogicalResult Distribution::copy(hopper::CopyOp op) {
   hopper::StagedType tile = op.copied(source);
   Value map = tensorMap(op.getMemref(), tile);
-  const Slot &slot = slots[op.getSlot()];
-  auto coordinate = [&](Value v) -> Value { return arith::IndexCastOp::create(b, loc, b.getI32Type(), number(v)); };
+  Slot slot = slots.lookup(op.getSlot());
   Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
   bool shares = op.getMulticast() && cluster > 1;
   if (shares) {
@@ -364,12 +365,12 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
 }
 
 LogicalResult Distribution::staged(hopper::StagedOp op) {
-  const Slot &slot = slots[op.getSlot()];
+  Slot slot = slots.lookup(op.getSlot());
   if (llvm::isa<hopper::StagedType>(op.getType())) { // a tile is read by the tensor cores alone
     scalars[op.getResult()] = CodeWords(b, loc).add(slot.descriptor, i32(int64_t(op.getOffset()) / kDescriptorUnit));
     return success();
   }
-  Value pointer = stagedPointer(slots.lookup(op.getSlot()), op.getOffset());
+  Value pointer = stagedPointer(slot, op.getOffset());
   scalars[op.getResult()] = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), pointer);
   return success();
 }

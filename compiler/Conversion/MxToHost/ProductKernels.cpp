@@ -12,8 +12,9 @@ using namespace vernier::host;
 using arith::CmpIPredicate;
 
 namespace {
-constexpr int64_t kRows = 256; ///< rows of a task's tile of the result.
-constexpr int64_t kCols = 128; ///< columns of it.
+constexpr int64_t kRows = 256;                      ///< rows of a task's tile of the result.
+constexpr int64_t kCols = 128;                      ///< columns of it.
+constexpr int64_t kDepth = mx::TransposeOp::kBlock; ///< of K at once, at most.
 constexpr int64_t kRegisterRows = 8;
 constexpr int64_t kLanes = 16; ///< FP32 numbers in a register; two registers of columns.
 
@@ -33,7 +34,7 @@ public:
     if (Value value = op.getGroupOffsets())
       offsets = e.inputBuffers(value)[0];
     result = e.outputBuffers(e.ops.outputs[0])[0];
-    block = 128;
+    block = kDepth;
     if (!contractsRows())
       for (const Operand *side : {&left, &right})
         if (side->format)
@@ -287,8 +288,8 @@ void Product::clear(Value rows) {
 void Product::emit() {
   Type real = b.getF32Type();
   bool byRows = contractsRows();
-  leftPanel = byRows ? e.scratch({128, kCols}, real) : e.scratch({kRows, block}, real);
-  rightPanel = byRows ? e.scratch({128, kCols}, real) : e.scratch({block, kCols}, real);
+  leftPanel = byRows ? e.scratch({kDepth, kCols}, real) : e.scratch({kRows, block}, real);
+  rightPanel = byRows ? e.scratch({kDepth, kCols}, real) : e.scratch({block, kCols}, real);
   sum = e.scratch({byRows ? kCols : kRows, kCols}, real);
   leftScale = e.scratch({kRows}, real);
   rightScale = e.scratch({kCols + kLanes}, real);
@@ -354,8 +355,8 @@ void Product::emitByRows() {
     Value countN = atMost(minus(n, firstN), kCols), countK = atMost(minus(k, firstK), kCols);
     clear(e.index(kCols));
     Value begin = at(expert), end = at(e.offsetBy(expert, 1));
-    e.loop(begin, end, 128, [&](Value row) {
-      Value rows = atMost(minus(end, row), 128);
+    e.loop(begin, end, kDepth, [&](Value row) {
+      Value rows = atMost(minus(end, row), kDepth);
       loadTurned(left, leftPanel, leftScale, kCols, row, rows, firstN, countN);
       loadTurned(right, rightPanel, rightScale, kCols, row, rows, firstK, countK);
       multiply(countN, rows, /*leftTurned=*/true);

@@ -158,7 +158,7 @@ void TileEmitter::storeTurnedScales(Store &item, const Chunk &chunk) {
   Value columns = chunk.valid ? chunk.valid : index(chunk.lanes);
   Value firstColumn = offsetBy(chunk.start, item.segment.begin);
   // Blocks of the result along its rows are blocks of the tile: `height` rows of the source each.
-  int64_t height = transpose.reblocks() ? 128 : source.getBlockRows();
+  int64_t height = transpose.reblocks() ? mx::TransposeOp::kBlock : source.getBlockRows();
   int64_t width = format.getBlockRows(); // columns of the source that share a scale in the result
   int64_t sourceWidth = source.getBlockCols();
   Value bytes = scratch({chunk.lanes / sourceWidth}, b.getI8Type());

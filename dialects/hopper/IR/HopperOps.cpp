@@ -71,6 +71,21 @@ LogicalResult MultiplyOp::verify() {
   return success();
 }
 
+LogicalResult PrefetchOp::verify() {
+  if (!llvm::isa<StagedType>(getTile()))
+    return emitOpError() << "expected a staged tile, but got " << getTile();
+  return success();
+}
+
+LogicalResult GroupTileOp::verify() {
+  auto offsets = llvm::cast<MemRefType>(getOffsets().getType());
+  if (offsets.getRank() != 1 || !offsets.getElementType().isInteger(32))
+    return emitOpError() << "expected offsets of i32, but got " << offsets;
+  if (int64_t(getHeight()) < 1)
+    return emitOpError() << "expected tiles of at least one row, but got " << int64_t(getHeight());
+  return success();
+}
+
 LogicalResult ReadScalesOp::verify() {
   VectorType result = tileOf(getResult());
   int64_t count = result.getNumElements();

@@ -54,6 +54,7 @@ def Hopper_PrefetchOp : Hopper_Op<"prefetch", [MemoryEffects<[MemWrite]>]> {
   }];
   let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, TypeAttr:$tile);
   let assemblyFormat = "$memref `[` $row `,` $col `]` attr-dict `:` type($memref) `,` $tile";
+  let hasVerifier = 1;
 }
 
 def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
@@ -73,6 +74,7 @@ def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
   let arguments = (ins Index:$number, AnyMemRef:$offsets, Index:$groups, Index:$limit, I64Attr:$height);
   let results = (outs Index:$group, Index:$row, Index:$rows);
   let assemblyFormat = "$number `of` $offsets `groups` $groups `limit` $limit `height` $height attr-dict `:` type($offsets)";
+  let hasVerifier = 1;
 }
 
 def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {

@@ -166,7 +166,7 @@ bool Planner::planOutput(Value output) {
     if (!unifyRows(sizes.get(transpose.getInput(), 0), op))
       return false;
     // Whole blocks of the result, or whole cache lines of it.
-    result.rowTile = std::max<int64_t>(result.rowTile, 128);
+    result.rowTile = std::max<int64_t>(result.rowTile, TransposeOp::kBlock);
     if (Value offsets = transpose.getOffsets()) {
       if (result.groupOffsets && result.groupOffsets != offsets)
         return refuse("two transposes with different group offsets");

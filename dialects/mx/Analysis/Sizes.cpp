@@ -40,13 +40,13 @@ static void roundUp(Size &size, int64_t multiple) {
 }
 
 static Size partOf(Size size, int64_t divisor, int64_t plus) {
-  if (size.isConstant()) {
+  if (divisor == 1 && plus == 0)
+    return size;
+  assert(!size.isPart() && "a part of a part");
+  if (size.isConstant())
     size.constant = size.constant / divisor + plus;
-  } else {
-    assert((!size.isPart() || (divisor == 1 && plus == 0)) && "a part of a part");
-    if (divisor != 1 || plus != 0)
-      size.divisor = divisor, size.plus = plus;
-  }
+  else
+    size.divisor = divisor, size.plus = plus;
   return size;
 }
 
@@ -102,7 +102,7 @@ void Sizes::demandEqual(Size left, Size right) {
   if (!left.isConstant() && left.argument == right.argument && left.dim == right.dim)
     return;
   // Later questions see one name for both: the constant, else the earlier argument, else the derived size.
-  auto plain = [](const Size &size) { return !size.isConstant() && size.roundUps.empty() && !size.isPart(); };
+  auto plain = [](const Size &size) { return !size.isConstant() && size.roundUps.empty(); };
   if (plain(left) && (!plain(right) || std::pair(left.argument, left.dim) > std::pair(right.argument, right.dim)))
     substitution_[{left.argument, left.dim}] = right;
   else if (plain(right))

@@ -74,27 +74,31 @@ Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
 Value GroupedMatmulOp::getAddend() { return {}; }
 Contraction GroupedMatmulOp::getContraction() { return Contraction::Columns; }
 
-/// Of weight gradients: one matrix for each group.
-static LogicalResult verifyExperts(Operation *op, Value offsets, Value accumulate, RankedTensorType result) {
+/// Of weight gradients: one matrix for each group, of the second sizes of both operands.
+static LogicalResult verifyExperts(ProductInterface op) {
+  auto result = llvm::cast<RankedTensorType>(op->getResult(0).getType());
+  Type dy = op.getLeft().getType(), x = op.getRight().getType();
+  int64_t expected[] = {shapeOf(dy)[1], shapeOf(x)[1]};
+  if (!compatible(expected, result.getShape().drop_front()))
+    return op->emitOpError() << "expected a result of experts x " << shapeString(expected) << ", but got "
+                             << shapeString(result.getShape());
   if (result.isDynamicDim(0))
     return op->emitOpError() << "expected a static number of experts, but got " << shapeString(result.getShape());
-  int64_t experts = result.getDimSize(0), count = shapeOf(offsets.getType())[0];
+  int64_t experts = result.getDimSize(0), count = shapeOf(op.getGroupOffsets().getType())[0];
   if (!compatible(count, experts + 1))
     return op->emitOpError() << "expected " << experts + 1 << " offsets for " << experts << " experts, but got " << count;
-  return verifyAccumulate(op, accumulate, result);
+  if (failed(verifyOperands(op, dy, x)))
+    return failure();
+  return verifyAccumulate(op, op.getAddend(), result);
 }
 
 LogicalResult GroupedWgradOp::verify() {
-  ArrayRef<int64_t> dy = shapeOf(getDy().getType()), x = shapeOf(getX().getType()), result = getResult().getType().getShape();
+  ArrayRef<int64_t> dy = shapeOf(getDy().getType()), x = shapeOf(getX().getType());
   if (dy.size() != 2 || x.size() != 2 || !compatible(dy[0], x[0]))
     return emitOpError() << "expected dy [M, N] and x [M, K], but got " << shapeString(dy) << " and " << shapeString(x);
-  if (!compatible(dy[1], result[1]) || !compatible(x[1], result[2]))
-    return emitOpError() << "expected a result of experts x " << shapeString({dy[1], x[1]}) << ", but got "
-                         << shapeString(result);
-  if (failed(verifyRowBlocked(*this, getDy().getType(), "dy")) || failed(verifyRowBlocked(*this, getX().getType(), "x")) ||
-      failed(verifyOperands(*this, getDy().getType(), getX().getType())))
+  if (failed(verifyRowBlocked(*this, getDy().getType(), "dy")) || failed(verifyRowBlocked(*this, getX().getType(), "x")))
     return failure();
-  return verifyExperts(*this, getOffsets(), getAccumulate(), getResult().getType());
+  return verifyExperts(*this);
 }
 DimSource GroupedWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }
 Value GroupedWgradOp::getLeft() { return getDy(); }
@@ -108,18 +112,13 @@ LogicalResult BlockWgradOp::verify() {
   if (dy.size() != 3 || x.size() != 3 || !compatible(dy[0], x[0]) || dy[2] != TransposeOp::kBlock || x[2] != dy[2])
     return emitOpError() << "expected dy [B, N, " << TransposeOp::kBlock << "] and x [B, K, " << TransposeOp::kBlock
                          << "], but got " << shapeString(dy) << " and " << shapeString(x);
-  if (!compatible(dy[1], result[1]) || !compatible(x[1], result[2]))
-    return emitOpError() << "expected a result of experts x " << shapeString({dy[1], x[1]}) << ", but got "
-                         << shapeString(result);
-  if (failed(verifyOperands(*this, getDy().getType(), getX().getType())))
-    return failure();
   for (Type type : {getDy().getType(), getX().getType()})
     if (auto scaled = llvm::dyn_cast<ScaledType>(type); scaled && scaled.getFormat().getBlockCols() != TransposeOp::kBlock)
       return emitOpError() << "expected blocks of " << TransposeOp::kBlock << " along K, but got " << scaled;
   bool isStatic = !ShapedType::isDynamic(dy[0]);
   if (isStatic != getRows().has_value() || (isStatic && int64_t(*getRows()) / TransposeOp::kBlock + result[0] != dy[0]))
     return emitOpError() << "expected the rows that " << shapeString(dy) << " is made of, exactly where that is static";
-  return verifyExperts(*this, getOffsets(), getAccumulate(), getResult().getType());
+  return verifyExperts(*this);
 }
 DimSource BlockWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() : getX(), 1}; }
 Value BlockWgradOp::getLeft() { return getDy(); }

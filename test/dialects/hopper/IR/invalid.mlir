@@ -73,3 +73,27 @@ func.func @depth(%a: !hopper.staged<64 x 128 x f8E4M3FN>, %b: !hopper.staged<128
   %p = hopper.multiply %a depth 48, %b : !hopper.staged<64 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<64x128xf32>
   return
 }
+
+// -----
+
+func.func @prefetch(%m: memref<?x64xf32>, %i: index) {
+  // expected-error@+1 {{expected a staged tile, but got 'vector<64x32xf32>'}}
+  hopper.prefetch %m[%i, %i] : memref<?x64xf32>, vector<64x32xf32>
+  return
+}
+
+// -----
+
+func.func @wide_offsets(%o: memref<?xi64>, %i: index) {
+  // expected-error@+1 {{expected offsets of i32, but got 'memref<?xi64>'}}
+  %g, %r, %n = hopper.group_tile %i of %o groups %i limit %i height 128 : memref<?xi64>
+  return
+}
+
+// -----
+
+func.func @no_height(%o: memref<?xi32>, %i: index) {
+  // expected-error@+1 {{expected tiles of at least one row, but got 0}}
+  %g, %r, %n = hopper.group_tile %i of %o groups %i limit %i height 0 : memref<?xi32>
+  return
+}
