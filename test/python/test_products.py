@@ -134,10 +134,15 @@ def test_wgrad_of_rows_is_the_product_of_transposes(summed):
     np.testing.assert_array_equal(np.isnan(direct), ~finite)
 
 
-def test_poison_reaches_exactly_its_rows_and_columns():
-    x = draw("normal", (20, 256), 1)
-    x[3, 200] = np.nan
-    d = vn.matmul(vn.quantize(x, vn.FP8), quantized((10, 256), vn.FP8_BLOCK, 2), vn.float32)
+@pytest.mark.parametrize(
+    ("left", "right", "k", "at"),
+    [(vn.FP8, vn.FP8_BLOCK, 256, 200), (vn.MXFP8, vn.MXFP8, 160, 3), (vn.MXFP8, vn.FP8_BLOCK, 384, 3)],
+)
+def test_poison_reaches_exactly_its_rows_and_columns(left, right, k, at):
+    """In the first block of a row too, whose scale lies behind the last one of the row before."""
+    x = draw("normal", (20, k), 1)
+    x[3, at] = np.nan
+    d = vn.matmul(vn.quantize(x, left), quantized((10, k), right, 2), vn.float32)
     assert np.isnan(d[3]).all() and not np.isnan(np.delete(d, 3, 0)).any()
 
 

@@ -50,7 +50,7 @@ bool Distribution::isTile(Type type) {
 
 SmallVector<Type> Distribution::partTypes(Type type) {
   if (auto held = llvm::dyn_cast<hopper::HeldScalesType>(type))
-    return {VectorType::get({heldScales(held.getCount())}, b.getI8Type())};
+    return {VectorType::get({heldScales(held.getRows())}, b.getIntegerType(unsigned(8 * held.getCols())))};
   if (!isTile(type))
     return {type};
   auto vector = llvm::cast<VectorType>(type);

@@ -80,6 +80,7 @@ private:
   mlir::LogicalResult multiply(hopper::MultiplyOp op);
   mlir::LogicalResult readScales(hopper::ReadScalesOp op);
   mlir::LogicalResult loadScales(hopper::LoadScalesOp op);
+  mlir::Value scaleOf(mlir::Value word, mlir::Value at);
   mlir::LogicalResult putScales(hopper::PutScalesOp op);
   mlir::LogicalResult commit(hopper::CommitOp op);
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
@@ -136,6 +137,7 @@ private:
   Slot currentSlot;                ///< that the consumer is in.
   mlir::Value lastSums;            ///< results of the last product.
   mlir::Value warpgroup;           ///< of a thread that computes, i32.
+  mlir::Value nextIsFull;          ///< a variable: not 0 where the next slot is known to be full.
   std::array<mlir::Value, 4> ring; ///< variables of the side that a thread is on: its next slot.
   llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32

@@ -45,6 +45,7 @@ void Distribution::makeRing() {
   Value values[] = {ringStart.data, ringStart.barriers, ringStart.descriptor, ringStart.parity};
   for (auto [variable, value] : llvm::zip(ring, values))
     variable = makeVariable(value);
+  nextIsFull = makeVariable(i32(0));
 }
 
 /// An i32 that lives as long as the kernel.
@@ -60,7 +61,14 @@ Distribution::Slot Distribution::nextSlot(bool full) {
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
   Slot slot{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])};
   Value awaited = full ? slot.parity : words.bitXor(slot.parity, i32(1)); // at first, all slots are empty
-  NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (full) {
+      Value missing = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, load(nextIsFull), i32(0));
+      b.setInsertionPointToStart(scf::IfOp::create(b, loc, missing, /*withElse=*/false).thenBlock());
+    }
+    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
+  }
   int64_t bytes = int64_t(roles.getBytes());
   Value after = words.add(slot.data, i32(bytes)), end = words.add(ringStart.data, i32(bytes * int64_t(roles.getStages())));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
@@ -99,14 +107,24 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   scf::IfOp sides = when(computes, true);
   meetCluster(); // a block that has ended can neither be written to nor be told
   OpBuilder::InsertionGuard guard(b);
-  // The warpgroup that fetches needs few registers, some for each of the scales it holds; the others share what it gives back.
-  constexpr int64_t registerFile = 65536;
-  int64_t held = 0;
-  op.getScales().walk([&](hopper::CommitOp commit) {
-    auto puts = commit->getBlock()->getOps<hopper::PutScalesOp>();
-    held = std::max<int64_t>(held, std::distance(puts.begin(), puts.end()));
+  // The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
+  // next ones, for those that it writes. The others share what it gives back.
+  constexpr int64_t registerFile = 65536, ownRegisters = 40, searchRegisters = 8;
+  int64_t held = 0, searches = 0;
+  op.getScales().walk([&](Operation *inner) {
+    if (llvm::isa<hopper::GroupTileOp>(inner))
+      searches = searchRegisters;
+    auto loop = llvm::dyn_cast<scf::ForOp>(inner);
+    if (!loop)
+      return;
+    int64_t mine = 0;
+    for (auto load : loop.getBody()->getOps<hopper::LoadScalesOp>())
+      mine += 3 * heldScales(load.getType().getRows()) * llvm::divideCeil(load.getType().getCols(), 4);
+    if (mine)
+      loop.walk([&](hopper::PutScalesOp put) { mine += int64_t(put.getBlocks()); });
+    held = std::max(held, mine);
   });
-  int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(40 + 6 * held, 8), 40, 96);
+  int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, 8), 40, 96);
   int64_t threads = consumers + hopper::kWarpgroup;
   int64_t entry = std::min<int64_t>(255, registerFile / threads) / 8 * 8;
   // Of those that the block was launched with: asking for more would wait for ever.
@@ -169,6 +187,12 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{empty, arrives}, "@$1 " + instruction + ";", "r,b,~{memory}",
                             /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
                             LLVM::AsmDialectAttr(), ArrayAttr());
+  // Whether the next slot is full is asked here, ahead of the sums that are still to be scaled: then the wait for it, when its
+  // turn comes, is over.
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  Slot next{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])};
+  Value isFull = NVVM::MBarrierTestWaitOp::create(b, loc, b.getI1Type(), barrierOf(next, true), next.parity);
+  LLVM::StoreOp::create(b, loc, arith::ExtUIOp::create(b, loc, b.getI32Type(), isFull), nextIsFull);
   return success();
 }
 
@@ -191,10 +215,14 @@ Value Distribution::stagedPointer(const Slot &slot, int64_t offset) {
 int64_t Distribution::heldScales(int64_t count) { return llvm::divideCeil(count, kScaleThreads); }
 
 LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
-  int64_t count = op.getResult().getType().getCount(), height = op.getHeight();
-  Address address = addressOf(op.getMemref(), VectorType::get({count, 1}, b.getI8Type()), op.getStride());
+  int64_t count = op.getResult().getType().getRows(), cols = op.getResult().getType().getCols(), height = op.getHeight();
+  auto word = b.getIntegerType(unsigned(8 * cols));
+  Type loads = op.getWhole() ? word : b.getI8Type();
+  Address address = addressOf(op.getMemref(), VectorType::get({count, 1}, b.getI8Type()), Value());
   Value mine = toIndex(arith::SubIOp::create(b, loc, thread, i32(firstScaleThread)));
   Value last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
+  int64_t width = llvm::cast<MemRefType>(op.getMemref().getType()).getShape().back();
+  bool beyond = !op.getWhole() && cols > 1 && (ShapedType::isDynamic(width) || width % cols);
   SmallVector<Value> loaded;
   for (int64_t i = 0; i < heldScales(count); ++i) {
     Value row =
@@ -202,24 +230,59 @@ LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
     row = arith::MinUIOp::create(b, loc, row, last);
     if (height > 1)
       row = arith::DivUIOp::create(b, loc, row, index(height));
-    loaded.push_back(LLVM::LoadOp::create(b, loc, b.getI8Type(), pointer(address, row, number(op.getCol())), 1));
+    auto load = [&](Value col) -> Value {
+      unsigned alignment = loads.getIntOrFloatBitWidth() / 8;
+      return LLVM::LoadOp::create(b, loc, loads, pointer(address, row, col), alignment);
+    };
+    if (op.getWhole() || cols == 1) {
+      loaded.push_back(load(number(op.getCol())));
+      continue;
+    }
+    Value all;
+    for (int64_t j = 0; j < cols; ++j) {
+      Value col = arith::AddIOp::create(b, loc, number(op.getCol()), index(j));
+      if (beyond)
+        col = arith::MinUIOp::create(b, loc, col, index(width - 1));
+      Value one = arith::ExtUIOp::create(b, loc, word, load(col));
+      if (j)
+        one = arith::ShLIOp::create(b, loc, one, arith::ConstantOp::create(b, loc, b.getIntegerAttr(word, 8 * j)));
+      all = all ? arith::OrIOp::create(b, loc, all, one).getResult() : one;
+    }
+    loaded.push_back(all);
   }
-  tiles[op.getResult()] = {fromNumbers(loaded, b.getI8Type())};
+  tiles[op.getResult()] = {fromNumbers(loaded, word)};
   return success();
 }
 
+/// Byte `at` of a word of scales, as FP32.
+Value Distribution::scaleOf(Value word, Value at) {
+  auto type = llvm::cast<IntegerType>(word.getType());
+  if (type.getWidth() > 8) {
+    Value bits = arith::IndexCastOp::create(b, loc, type, arith::MulIOp::create(b, loc, at, index(8)));
+    word = arith::TruncIOp::create(b, loc, b.getI8Type(), arith::ShRUIOp::create(b, loc, word, bits));
+  }
+  return lanes.scaleValue(arith::ExtUIOp::create(b, loc, b.getI32Type(), word));
+}
+
 LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
-  int64_t count = op.getScales().getType().getCount();
+  int64_t count = op.getScales().getType().getRows();
   Value held = parts(op.getScales())[0], mine = arith::SubIOp::create(b, loc, thread, i32(firstScaleThread));
-  Value to = stagedPointer(slots.lookup(op.getSlot()), op.getOffset());
+  Value to = stagedPointer(slots.lookup(op.getSlot()), op.getOffset()), factor;
+  if (op.getFactor())
+    factor = scaleOf(extract(parts(op.getFactor())[0], 0), number(op.getFactorFirst()));
   for (int64_t i = 0; i < heldScales(count); ++i) {
     OpBuilder::InsertionGuard guard(b);
     Value at = arith::AddIOp::create(b, loc, mine, i32(i * kScaleThreads));
     if ((i + 1) * kScaleThreads > count)
       b.setInsertionPointToStart(
           scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, i32(count)), false).thenBlock());
-    Value scale = lanes.scaleValue(arith::ExtUIOp::create(b, loc, b.getI32Type(), extract(held, i)));
-    LLVM::StoreOp::create(b, loc, scale, LLVM::GEPOp::create(b, loc, to.getType(), b.getF32Type(), to, ValueRange{at}));
+    for (int64_t j = 0; j < int64_t(op.getBlocks()); ++j) {
+      Value scale = scaleOf(extract(held, i), arith::AddIOp::create(b, loc, number(op.getFirst()), index(j)));
+      if (factor)
+        scale = arith::MinimumFOp::create(b, loc, arith::MulFOp::create(b, loc, scale, factor), lanes.f32(scale, 0x1p127));
+      Value place = j ? CodeWords(b, loc).add(at, i32(j * count)) : at;
+      LLVM::StoreOp::create(b, loc, scale, LLVM::GEPOp::create(b, loc, to.getType(), b.getF32Type(), to, ValueRange{place}));
+    }
   }
   return success();
 }

@@ -104,9 +104,9 @@ Value Lanes::scaleByte(Value amax, mx::FormatAttr format, Value base) {
 }
 
 Value Lanes::scaleValue(Value byte) {
-  Value normal = shl(byte, 23);
-  Value value = select(cmp(CmpIPredicate::eq, byte, 0), i32(byte, 0x00400000), normal);
-  return real(select(cmp(CmpIPredicate::eq, byte, 255), i32(byte, 0x7fc00000), value));
+  // The first, 2^-127, and the last, NaN, have the same bit set beside their exponents.
+  Value special = cmp(CmpIPredicate::ult, bitAnd(add(byte, i32(byte, 1)), 255), 2);
+  return real(select(special, bitOr(shl(byte, 23), i32(byte, 0x00400000)), shl(byte, 23)));
 }
 
 Value Lanes::inverseScale(Value byte) {

@@ -138,9 +138,13 @@ private:
     return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k, multicast);
   }
 
-  /// Scales of `count` rows of an operand from `row` on, for the block of K at `k`: one a row, or one a block of rows. With
-  /// `matrix`, of one of several matrices.
-  Value fetchScales(const Operand &operand, Value matrix, Value row, Value k, int64_t count, bool perRow) {
+  /// Where scales of an operand lie: of rows from `row` on, below `limit`, one for `height` rows; in matrix `matrix` of
+  /// several.
+  struct ScalePlace {
+    Value buffer, row, col, limit;
+    int64_t height;
+  };
+  ScalePlace scalePlace(const Operand &operand, Value matrix, Value row, Value k, bool perRow) {
     int64_t height = operand.format.getBlockRows();
     unsigned rank = mx::shapeOf(operand.value.getType()).size();
     auto blocks = [&](Value rows) { return e.divide(e.addTo(rows, height - 1), height); };
@@ -149,15 +153,27 @@ private:
       first = arith::MulIOp::create(b, loc, matrix, blocks(limit));
     if (!perRow) {
       row = e.divide(row, height), limit = blocks(limit);
-      count = std::max<int64_t>(1, count / height), height = 1;
+      height = 1;
     } else if (first) {
       first = arith::MulIOp::create(b, loc, first, e.index(height));
     }
     if (first)
       row = e.add(first, row), limit = e.add(first, limit);
-    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count),
-                                         e.flattened(e.inputBuffer(operand.value, 1)), row,
-                                         e.divide(k, operand.format.getBlockCols()), limit, height, e.stride(operand.value, 1));
+    return {e.flattened(e.inputBuffer(operand.value, 1)), row, e.divide(k, operand.format.getBlockCols()), limit, height};
+  }
+
+  /// Blocks of K that lie in a staged tile.
+  int64_t blocksOf(const Operand &operand) const { return depth / operand.format.getBlockCols(); }
+
+  /// `count` scales of each of these blocks, times one of `factor`, where there is one.
+  Value fetchScales(const Operand &operand, const ScalePlace &place, int64_t count, const ScalePlace *factor = nullptr) {
+    int64_t blocks = blocksOf(operand), width = llvm::cast<MemRefType>(place.buffer.getType()).getShape().back();
+    // Aligned words: rows of bytes end with one.
+    int64_t word = turned() ? 1 : std::min<int64_t>(4, width & -width);
+    return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count * blocks), place.buffer,
+                                         place.row, place.col, place.limit, place.height, blocks, word < blocks ? 1 : word,
+                                         factor ? factor->buffer : Value(), factor ? factor->row : Value(),
+                                         factor ? factor->col : Value());
   }
 
   /// What is summed up for a tile of the result.
@@ -194,7 +210,8 @@ private:
     emitSlabs(tile, group, 1);
   }
 
-  /// FP32 scales of the blocks of K in a staged tile: one a row, and one a block of columns.
+  /// FP32 scales of the blocks of K in a staged tile, one block behind the other: of each, one a row, and one a block of
+  /// columns. Without those of columns, those of rows are the products of both.
   struct Scales {
     Value rows, cols;
   };
@@ -259,26 +276,27 @@ private:
   /// Columns of both operands that are summed before they are scaled.
   int64_t blockDepth() const { return std::min(left.format.getBlockCols(), right.format.getBlockCols()); }
 
-  SmallVector<Scales> fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
-    SmallVector<Scales> staged;
-    for (int64_t first = 0; first < depth; first += blockDepth())
-      staged.push_back({fetchScales(left, leftMatrix, tile.firstRow, e.addTo(k, first), shape.rows(), /*perRow=*/true),
-                        fetchScales(right, rightMatrix, firstCol, e.addTo(k, first), shape.cols, /*perRow=*/false)});
-    return staged;
+  Scales fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
+    ScalePlace rows = scalePlace(left, leftMatrix, tile.firstRow, k, /*perRow=*/true);
+    ScalePlace cols = scalePlace(right, rightMatrix, firstCol, k, /*perRow=*/false);
+    if (!columnScales() && scaleCols() == 1)
+      return {fetchScales(left, rows, shape.rows(), &cols), {}};
+    return {fetchScales(left, rows, shape.rows()), fetchScales(right, cols, scaleCols())};
   }
 
   /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
-  void addScaled(SmallVector<Value> &sums, ArrayRef<Scales> staged, Value a, Value c) {
+  void addScaled(SmallVector<Value> &sums, const Scales &staged, Value a, Value c) {
     // Read before the products, which they then need not wait for.
     auto read = [&](Value scales, int64_t rows, int64_t cols, int64_t first) -> Value {
       return hopper::ReadScalesOp::create(b, loc, e.tile(rows, cols, b.getF32Type()), scales, first);
     };
-    for (auto [block, scales] : llvm::enumerate(staged)) {
-      Value cols = read(scales.cols, 1, scaleCols(), 0);
+    auto place = [&](const Operand &operand, int64_t k, int64_t count) { return k / operand.format.getBlockCols() * count; };
+    for (int64_t k = 0; k < depth; k += blockDepth()) {
+      Value cols = staged.cols ? read(staged.cols, 1, scaleCols(), place(right, k, scaleCols())) : Value();
       SmallVector<Value> rows;
       for (size_t slab = 0; slab < sums.size(); ++slab) {
-        Value row = read(scales.rows, e.R, 1, int64_t(slab) * shape.slabRows());
-        if (!columnScales()) {
+        Value row = read(staged.rows, e.R, 1, place(left, k, shape.rows()) + int64_t(slab) * shape.slabRows());
+        if (cols && !columnScales()) {
           row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(cols, e.R, scaleCols()));
           // Two scales near the ends of their range must not make a NaN of a sum that is 0.
           row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
@@ -286,7 +304,7 @@ private:
         rows.push_back(row);
       }
       for (auto [slab, sum] : llvm::enumerate(sums)) {
-        Value product = multiply(a, c, {}, int64_t(slab), int64_t(block) * blockDepth(), blockDepth());
+        Value product = multiply(a, c, {}, int64_t(slab), k, blockDepth());
         if (columnScales())
           product = arith::MulFOp::create(b, loc, product, e.expand(cols, e.R, e.C));
         sum = math::FmaOp::create(b, loc, product, e.expand(rows[slab], e.R, e.C), sum);

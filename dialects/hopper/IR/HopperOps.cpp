@@ -5,6 +5,8 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace vernier::hopper;
 
@@ -68,6 +70,18 @@ LogicalResult MultiplyOp::verify() {
   if (getDepth() == 0 || getDepth() % step || getFirst() % step || getFirst() + getDepth() > uint64_t(a.getCols()))
     return emitOpError() << "expected multiples of " << step << " of " << a.getCols() << " columns, but got " << getDepth()
                          << " from " << getFirst();
+  return success();
+}
+
+LogicalResult FetchScalesOp::verify() {
+  int64_t blocks = int64_t(getBlocks()), word = int64_t(getWord());
+  if (blocks < 1 || getResult().getType().getCount() % blocks)
+    return emitOpError() << "expected scales of " << blocks << " columns, but got " << getResult().getType();
+  int64_t columns = llvm::cast<MemRefType>(getMemref().getType()).getShape().back();
+  if (word < 1 || word > 8 || !llvm::isPowerOf2_64(uint64_t(word)) ||
+      (word > 1 && (word % blocks || ShapedType::isDynamic(columns) || columns % word)))
+    return emitOpError() << "expected columns in words of 1, 2, 4 or 8 with " << blocks << " together, but got " << word
+                         << " of " << getMemref().getType();
   return success();
 }
 

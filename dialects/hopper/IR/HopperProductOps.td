@@ -86,21 +86,37 @@ def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
   let extraClassDeclaration = "int64_t bytes() const { return getCount() * 4; }";
 }
 
-def Hopper_FetchScalesOp : Hopper_Op<"fetch_scales", [MemoryEffects<[MemRead]>]> {
+def Hopper_FetchScalesOp : Hopper_Op<"fetch_scales", [AttrSizedOperandSegments, MemoryEffects<[MemRead]>]> {
   let summary = "scales of neighbouring rows to shared memory";
   let description = [{
-    `result[r] = 2^(memref[(row + r) div height, col] - 127)`, where byte 255 gives NaN. Rows from `limit` on repeat the last one.
+    `result[j * rows + r] = 2^(memref[(row + r) div height, col + j] - 127)` for j below `blocks`, where byte 255 gives NaN.
+    Rows from `limit` on repeat the last one, columns from the memref's end on the last column.
+
+    `times`: each is multiplied by the one scale at [factorRow, factorCol] of another memref, and is at most 2^127: two scales
+    near the ends of their range must not make a NaN of a sum that is 0.
+
+    `word`: rows of the memref are made of aligned words of so many columns, and `col` goes through one of them, `blocks` at a
+    time, in as many iterations of the loop around as it takes. A word is loaded at once: bytes that lie a row apart cost a
+    request each.
 
     Example:
     ```mlir
-    %s = hopper.fetch_scales %m[%row, %block] limit %rows height 1 : memref<?x56xi8> -> !hopper.scales<256>
+    %s = hopper.fetch_scales %m[%row, %block] limit %rows height 1 blocks 1 word 8 times %f[%tile, %block] : memref<?x56xi8>,
+        memref<32x56xi8> -> !hopper.scales<256>
     ```
   }];
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride);
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, I64Attr:$blocks, I64Attr:$word,
+                   Optional<AnyMemRef>:$factor, Optional<Index>:$factorRow, Optional<Index>:$factorCol);
   let results = (outs Hopper_ScalesType:$result);
   let assemblyFormat = [{
-    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? attr-dict `:` type($memref) `->` type($result)
+    $memref `[` $row `,` $col `]` `limit` $limit `height` $height `blocks` $blocks `word` $word
+    (`times` $factor^ `[` $factorRow `,` $factorCol `]`)? attr-dict `:` type($memref) (`,` type($factor)^)? `->` type($result)
   }];
+  let extraClassDeclaration = [{
+    /// Of the loop around, that one word serves. The factor has one column for each of them.
+    int64_t iterationsAWord() { return std::max<int64_t>(1, int64_t(getWord() / getBlocks())); }
+  }];
+  let hasVerifier = 1;
 }
 
 def Hopper_ReadScalesOp : Hopper_Op<"read_scales", [MemoryEffects<[MemRead]>]> {
@@ -203,25 +219,32 @@ def Hopper_CopyOp : Hopper_Op<"copy", [MemoryEffects<[MemRead, MemWrite]>]> {
 
 def Hopper_HeldScalesType : TypeDef<Hopper_Dialect, "HeldScales"> {
   let mnemonic = "held_scales";
-  let summary = "scales on their way, in registers of the threads that fetch them";
-  let parameters = (ins "int64_t":$count);
-  let assemblyFormat = "`<` $count `>`";
+  let summary = "scales on their way, in registers of the threads that fetch them: a few columns of some rows";
+  let parameters = (ins "int64_t":$rows, "int64_t":$cols);
+  let assemblyFormat = "`<` $rows `x` $cols `>`";
 }
 
 def Hopper_LoadScalesOp : Hopper_Op<"load_scales", [MemoryEffects<[MemRead]>]> {
   let summary = "scales from memory";
-  let description = "As `hopper.fetch_scales`, to registers.";
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, Optional<Index>:$stride);
+  let description = [{
+    As `hopper.fetch_scales`, to registers, and as many columns from `col` on as the result has. With `whole`, they are a word.
+  }];
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$limit, I64Attr:$height, UnitAttr:$whole);
   let results = (outs Hopper_HeldScalesType:$result);
   let assemblyFormat = [{
-    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`stride` $stride^)? attr-dict `:` type($memref) `->` type($result)
+    $memref `[` $row `,` $col `]` `limit` $limit `height` $height (`whole` $whole^)? attr-dict `:` type($memref) `->` type($result)
   }];
 }
 
-def Hopper_PutScalesOp : Hopper_Op<"put_scales", [MemoryEffects<[MemWrite]>]> {
+def Hopper_PutScalesOp : Hopper_Op<"put_scales", [AttrSizedOperandSegments, MemoryEffects<[MemWrite]>]> {
   let summary = "scales to a slot, as FP32";
-  let arguments = (ins Hopper_HeldScalesType:$scales, Index:$slot, I64Attr:$offset);
-  let assemblyFormat = "$scales `to` $slot `at` $offset attr-dict `:` type($scales)";
+  let description = "Of `blocks` columns from `first` on, those that were loaded as words. `times`: as `hopper.fetch_scales`.";
+  let arguments = (ins Hopper_HeldScalesType:$scales, Index:$first, I64Attr:$blocks, Index:$slot, I64Attr:$offset,
+                   Optional<Hopper_HeldScalesType>:$factor, Optional<Index>:$factorFirst);
+  let assemblyFormat = [{
+    $scales `[` $first `]` `blocks` $blocks (`times` $factor^ `[` $factorFirst `]`)? `to` $slot `at` $offset attr-dict `:`
+    type($scales) (`,` type($factor)^)?
+  }];
 }
 
 def Hopper_CommitOp : Hopper_Op<"commit", [MemoryEffects<[MemRead, MemWrite]>]> {

@@ -51,7 +51,7 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     getOperation().walk([&](scf::ForOp loop) {
       bool innermost = true;
       loop.getBody()->walk([&](scf::ForOp) { innermost = false; });
-      if (innermost)
+      if (innermost || !loop.getBody()->getOps<LoadScalesOp>().empty())
         loops.push_back(loop);
     });
     for (scf::ForOp loop : loops)
@@ -111,10 +111,12 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     };
 
     // The values of iteration i + a travel as the loop's carried values a * loads + l; those of a = 0 are this iteration's.
-    // As many as a few registers hold.
+    // As many as a few registers hold. Words that serve several iterations, those of a loop inside, are early enough as the
+    // next.
     constexpr int64_t mostAhead = 3, mostHeld = 12;
     int64_t count = loads.size();
-    int64_t distance = scales ? std::clamp<int64_t>(mostHeld / count, 1, mostAhead) : 1;
+    bool several = !loop.getBody()->getOps<scf::ForOp>().empty();
+    int64_t distance = scales && !several ? std::clamp<int64_t>(mostHeld / count, 1, mostAhead) : 1;
     SmallVector<Value> initial(loop.getInitArgs());
     Value iteration = loop.getLowerBound();
     for (int64_t a = 0; a < distance; ++a) {

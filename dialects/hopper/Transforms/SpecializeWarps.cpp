@@ -74,6 +74,8 @@ public:
 
   void clone(Block &from, OpBuilder &b, IRMapping &mapping) {
     auto stage = stages.find(&from);
+    if (stage != stages.end() && std::is_same_v<Fetch, FetchScalesOp> && loadWords(from, stage->second, b, mapping))
+      return;
     size_t left = llvm::count_if(from, [](Operation &op) { return llvm::isa<Fetch>(op); });
     for (Operation &op : from) {
       if (llvm::isa<Fetch>(op)) {
@@ -116,16 +118,91 @@ private:
         CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
                        stage.offsetOf(fetch), fetch.getResult().getType(), fetch.getMulticast());
     } else {
-      SmallVector<Value> held;
-      for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
-        held.push_back(LoadScalesOp::create(b, loc, HeldScalesType::get(b.getContext(), fetch.getResult().getType().getCount()),
-                                            mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()),
-                                            mapped(fetch.getLimit()), fetch.getHeight(), mapped(fetch.getStride())));
-      Value slot = AcquireOp::create(b, loc, b.getIndexType());
-      for (auto [fetch, scales] : llvm::zip(stage.of<FetchScalesOp>(), held))
-        PutScalesOp::create(b, loc, scales, slot, stage.offsetOf(fetch));
-      CommitOp::create(b, loc, slot);
+      SmallVector<Held> held = load(stage, b, mapping);
+      put(stage, held, b, mapping);
     }
+  }
+
+  /// Scales of a fetch, and those that they are multiplied by.
+  struct Held {
+    Value scales, factor;
+  };
+
+  SmallVector<Held> load(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
+    auto mapped = [&](Value v) { return mapping.lookupOrDefault(v); };
+    SmallVector<Held> held;
+    for (FetchScalesOp fetch : stage.of<FetchScalesOp>()) {
+      Location loc = fetch.getLoc();
+      int64_t blocks = fetch.getBlocks();
+      auto one = [&](Value memref, Value row, Value col, Value limit, int64_t rows, int64_t height, int64_t columns,
+                     int64_t word) -> Value {
+        auto type = HeldScalesType::get(b.getContext(), rows, std::max(word, columns));
+        Value first = mapped(col);
+        if (word > 1)
+          first = arith::AndIOp::create(b, loc, first, arith::ConstantIndexOp::create(b, loc, -word));
+        return LoadScalesOp::create(b, loc, type, mapped(memref), mapped(row), first, limit, height, word > 1);
+      };
+      Held now{one(fetch.getMemref(), fetch.getRow(), fetch.getCol(), mapped(fetch.getLimit()),
+                   fetch.getResult().getType().getCount() / blocks, fetch.getHeight(), blocks, fetch.getWord()),
+               {}};
+      if (fetch.getFactor()) {
+        Value end = arith::AddIOp::create(b, loc, mapped(fetch.getFactorRow()), arith::ConstantIndexOp::create(b, loc, 1));
+        now.factor = one(fetch.getFactor(), fetch.getFactorRow(), fetch.getFactorCol(), end, 1, 1, 1, fetch.iterationsAWord());
+      }
+      held.push_back(now);
+    }
+    return held;
+  }
+
+  void put(const Stage &stage, ArrayRef<Held> held, OpBuilder &b, IRMapping &mapping) {
+    Location loc = stage.fetches.front()->getLoc();
+    auto inWord = [&](Value col, int64_t word) -> Value {
+      Value mask = arith::ConstantIndexOp::create(b, loc, word - 1);
+      return word == 1 ? mask : arith::AndIOp::create(b, loc, mapping.lookupOrDefault(col), mask).getResult();
+    };
+    SmallVector<std::pair<Value, Value>> firsts;
+    for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
+      firsts.push_back({inWord(fetch.getCol(), fetch.getWord()),
+                        fetch.getFactor() ? inWord(fetch.getFactorCol(), fetch.iterationsAWord()) : Value()});
+    Value slot = AcquireOp::create(b, loc, b.getIndexType());
+    for (auto [fetch, now, first] : llvm::zip(stage.of<FetchScalesOp>(), held, firsts))
+      PutScalesOp::create(b, loc, now.scales, first.first, fetch.getBlocks(), slot, stage.offsetOf(fetch), now.factor,
+                          first.second);
+    CommitOp::create(b, loc, slot);
+  }
+
+  /// Scales that come in words: of the loop whose body this is, as many iterations as a word serves become a loop of their own,
+  /// and the word is loaded ahead of it. False where this is no such loop.
+  bool loadWords(Block &body, const Stage &stage, OpBuilder &b, IRMapping &mapping) {
+    auto loop = llvm::dyn_cast<scf::ForOp>(body.getParentOp());
+    int64_t together = 8;
+    for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
+      together = std::min(together, fetch.iterationsAWord());
+    if (!loop || stage.of<FetchScalesOp>().empty() || together == 1)
+      return false;
+    std::optional<int64_t> first = getConstantIntValue(loop.getLowerBound()), end = getConstantIntValue(loop.getUpperBound()),
+                           step = getConstantIntValue(loop.getStep());
+    if (!first || !end || !step || *first != 0 || *end % (*step * together))
+      return false;
+    auto outer = llvm::cast<scf::ForOp>(b.getInsertionBlock()->getParentOp()); // the loop's clone
+    Location loc = loop.getLoc();
+    auto slice = [&](Value iteration) {
+      mapping.map(loop.getInductionVar(), iteration);
+      for (Operation &op : body)
+        if (needed.contains(&op))
+          b.clone(op, mapping);
+    };
+    outer.setStep(arith::ConstantIndexOp::create(b, loc, *step * together));
+    outer.getStep().getDefiningOp()->moveBefore(outer);
+    slice(outer.getInductionVar());
+    SmallVector<Held> held = load(stage, b, mapping);
+    Value begin = outer.getInductionVar(), stop = arith::AddIOp::create(b, loc, begin, outer.getStep());
+    auto inner = scf::ForOp::create(b, loc, begin, stop, mapping.lookupOrDefault(loop.getStep()));
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(inner.getBody());
+    slice(inner.getInductionVar());
+    put(stage, held, b, mapping);
+    return true;
   }
 
   LogicalResult need(ValueRange values, Operation *user) {

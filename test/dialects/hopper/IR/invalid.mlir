@@ -97,3 +97,19 @@ func.func @no_height(%o: memref<?xi32>, %i: index) {
   %g, %r, %n = hopper.group_tile %i of %o groups %i limit %i height 0 : memref<?xi32>
   return
 }
+
+// -----
+
+func.func @part_of_a_word(%m: memref<?x6xi8>, %i: index) {
+  // expected-error@+1 {{expected columns in words of 1, 2, 4 or 8 with 1 together, but got 4 of 'memref<?x6xi8>'}}
+  %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 1 word 4 : memref<?x6xi8> -> !hopper.scales<128>
+  return
+}
+
+// -----
+
+func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
+  // expected-error@+1 {{expected scales of 3 columns, but got '!hopper.scales<128>'}}
+  %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 3 word 1 : memref<?x8xi8> -> !hopper.scales<128>
+  return
+}

@@ -13,8 +13,10 @@ func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?
   %group, %first, %rows = hopper.group_tile %k of %offsets groups %n limit %row height 256 : memref<?xi32>
   // CHECK: hopper.prefetch %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   hopper.prefetch %m[%row, %k] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
-  // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 : memref<?x32xi8> -> <256>
-  %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<256>
+  // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 blocks 1 word 1 : memref<?x32xi8> -> <256>
+  %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 blocks 1 word 1 : memref<?x32xi8> -> !hopper.scales<256>
+  // CHECK: hopper.fetch_scales {{.+}} height 1 blocks 2 word 4 times %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x32xi8>, memref<?x32xi8> -> <512>
+  %products = hopper.fetch_scales %s[%row, %k] limit %n height 1 blocks 2 word 4 times %s[%n, %k] : memref<?x32xi8>, memref<?x32xi8> -> !hopper.scales<512>
   // CHECK: hopper.read_scales %[[S]] from 128 : <256> -> vector<128x1xf32>
   %v = hopper.read_scales %scales from 128 : !hopper.scales<256> -> vector<128x1xf32>
   // CHECK: %[[P:.+]] = hopper.multiply %[[A]] row 128 first 32 depth 32, %[[B]] : <256 x 128 x f8E4M3FN>, <128 x 128 x f8E4M3FN> -> vector<128x128xf32>

@@ -17,7 +17,7 @@
 // CHECK:   scf.for
 // CHECK:       %[[H:.+]] = hopper.load_scales
 // CHECK:       %[[E2:.+]] = hopper.acquire
-// CHECK-NEXT:  hopper.put_scales %[[H]] to %[[E2]] at 32768
+// CHECK-NEXT:  hopper.put_scales %[[H]][%{{.+}}] blocks 1 to %[[E2]] at 32768
 // CHECK-NEXT:  hopper.commit %[[E2]]
 // CHECK-NOT: hopper.copy
 // CHECK: } compute {
@@ -44,7 +44,7 @@ func.func @product(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %n: 
   hopper.prefetch %out[%row, %c0] : memref<?x128xf32>, !hopper.staged<128 x 32 x f32>
   %sum = scf.for %k = %c0 to %n step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
     %next = scf.if %last -> vector<128x128xf32> {
-      %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 : memref<?x32xi8> -> !hopper.scales<128>
+      %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 blocks 1 word 1 : memref<?x32xi8> -> !hopper.scales<128>
       %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
       %b = hopper.fetch %m[%n, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
       %v = hopper.read_scales %scales : !hopper.scales<128> -> vector<128x1xf32>
@@ -59,6 +59,46 @@ func.func @product(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %row: index, %n: 
   }
   %r = hopper.rows %row : vector<128x1xi32>
   hopper.store %sum to %out rows %r cols %c0 : vector<128x128xf32>, memref<?x128xf32>, vector<128x1xi32>
+  return
+}
+
+// -----
+
+// Scales that come in words: one serves several iterations, which become a loop of their own. A factor of each has words of its
+// own, of one column an iteration.
+// CHECK-LABEL: func.func @words
+// CHECK: } scales {
+// CHECK:   scf.for %[[K:.+]] = %{{.+}} to %{{.+}} step %c256
+// CHECK:     %[[H:.+]] = hopper.load_scales {{.+}} whole : memref<?x128xi8> -> <128 x 8>
+// CHECK:     %[[F:.+]] = hopper.load_scales {{.+}} whole : memref<?x32xi8> -> <1 x 2>
+// CHECK:     scf.for %{{.+}} = %[[K]] to
+// CHECK:       %[[E:.+]] = hopper.acquire
+// CHECK:       hopper.put_scales %[[H]][%{{.+}}] blocks 4 times %[[F]][%{{.+}}] to %[[E]]
+// CHECK-NEXT:  hopper.commit %[[E]]
+// CHECK: } compute {
+
+// The next words are loaded while these are written.
+// AHEAD-LABEL: func.func @words
+// AHEAD: } scales {
+// AHEAD: %[[FIRST:.+]] = hopper.load_scales
+// AHEAD: scf.for {{.+}} iter_args(%[[H:.+]] = %[[FIRST]],
+// AHEAD:   %[[NEXT:.+]] = hopper.load_scales
+// AHEAD:   scf.for
+// AHEAD:     hopper.put_scales %[[H]]
+// AHEAD:   scf.yield %[[NEXT]]
+func.func @words(%m: memref<?x4096xi8>, %s: memref<?x128xi8>, %f: memref<?x32xi8>, %row: index, %n: index)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 3 : i64} {
+  %c0 = arith.constant 0 : index
+  %c32 = arith.constant 32 : index
+  %c128 = arith.constant 128 : index
+  %c4096 = arith.constant 4096 : index
+  scf.for %k = %c0 to %c4096 step %c128 {
+    %col = arith.divui %k, %c32 : index
+    %tile = arith.divui %k, %c128 : index
+    %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+    %scales = hopper.fetch_scales %s[%row, %col] limit %n height 1 blocks 4 word 8 times %f[%n, %tile] : memref<?x128xi8>, memref<?x32xi8> -> !hopper.scales<512>
+    %v = hopper.read_scales %scales from 256 : !hopper.scales<512> -> vector<128x1xf32>
+  }
   return
 }
 
