@@ -21,6 +21,11 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   int64_t slot = (shape.rows() + shape.cols) * rowBytes;
   if (needs.scaledBlocks) // FP32 scales of rows and of columns, to the next KiB
     slot += llvm::alignTo((shape.rows() + std::max<int64_t>(1, shape.cols / needs.scaleRows)) * 4 * needs.scaledBlocks, 1024);
-  shape.stages = std::clamp<int64_t>((sharedBytes - slack) / slot, 2, 8);
+  int64_t leaving = 0, storedCols = needs.storedBits ? rowBytes * 8 / needs.storedBits : 0;
+  if (storedCols && shape.cols % storedCols == 0) {
+    shape.buffers = shape.slabs;
+    leaving = shape.buffers * shape.slabRows() * shape.cols * needs.storedBits / 8;
+  }
+  shape.stages = std::clamp<int64_t>((sharedBytes - slack - leaving) / slot, 2, 8);
   return shape;
 }

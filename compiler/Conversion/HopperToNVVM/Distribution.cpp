@@ -78,6 +78,7 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::RolesOp one) { return runRoles(one); })
                         .Case([&](hopper::AcquireOp one) { return acquire(one); })
                         .Case([&](hopper::CopyOp one) { return copy(one); })
+                        .Case([&](hopper::StoreTileOp one) { return storeTile(one); })
                         .Case([&](hopper::PrefetchOp one) { return prefetch(one); })
                         .Case([&](hopper::GroupTileOp one) { return groupTile(one); })
                         .Case([&](hopper::LoadScalesOp one) { return loadScales(one); })
@@ -266,6 +267,13 @@ void Distribution::barrier() {
   }
   constexpr int64_t computing = 1; // barrier 0 is the block's
   NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(computing), i32(layout.threads()), NVVM::BarrierReductionAttr(), Value());
+}
+
+/// The threads of one warpgroup of those that compute.
+void Distribution::warpgroupBarrier() {
+  constexpr int64_t first = 2;
+  Value mine = arith::AddIOp::create(b, loc, warpgroup, i32(first));
+  NVVM::BarrierOp::create(b, loc, TypeRange{}, mine, i32(hopper::kWarpgroup), NVVM::BarrierReductionAttr(), Value());
 }
 
 Value Distribution::sharedPointer(int64_t offset, Value bytes) {

@@ -74,6 +74,10 @@ private:
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::Value coordinate(mlir::Value v);
+  mlir::LogicalResult storeTile(hopper::StoreTileOp op);
+  void awaitStores(int64_t pending);
+  mlir::Block *whereFirst();
+  void warpgroupBarrier();
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
@@ -137,6 +141,7 @@ private:
   Slot currentSlot;                ///< that the consumer is in.
   mlir::Value lastSums;            ///< results of the last product.
   mlir::Value warpgroup;           ///< of a thread that computes, i32.
+  mlir::Value leaving;             ///< a variable: where the next tile leaves from, in bytes from the first place.
   mlir::Value nextIsFull;          ///< a variable: not 0 where the next slot is known to be full.
   std::array<mlir::Value, 4> ring; ///< variables of the side that a thread is on: its next slot.
   llvm::DenseMap<mlir::Value, Slot> slots;

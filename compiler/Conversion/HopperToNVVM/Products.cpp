@@ -109,7 +109,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   OpBuilder::InsertionGuard guard(b);
   // The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
   // next ones, for those that it writes. The others share what it gives back.
-  constexpr int64_t registerFile = 65536, ownRegisters = 40, searchRegisters = 8;
+  constexpr int64_t registerFile = 65536, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
   int64_t held = 0, searches = 0;
   op.getScales().walk([&](Operation *inner) {
     if (llvm::isa<hopper::GroupTileOp>(inner))
@@ -121,7 +121,9 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     for (auto load : loop.getBody()->getOps<hopper::LoadScalesOp>())
       mine += 3 * heldScales(load.getType().getRows()) * llvm::divideCeil(load.getType().getCols(), 4);
     if (mine)
-      loop.walk([&](hopper::PutScalesOp put) { mine += int64_t(put.getBlocks()); });
+      loop.walk([&](hopper::PutScalesOp put) {
+        mine += int64_t(put.getBlocks()) + (put->getParentOp() == loop ? 0 : innerLoopRegisters);
+      });
     held = std::max(held, mine);
   });
   int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, 8), 40, 96);
@@ -142,6 +144,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
   if (failed(block(op.getCompute().front())))
     return failure();
+  if (leaving) // shared memory stays until all has left it
+    awaitStores(0);
   b.setInsertionPointToStart(sides.elseBlock());
   registers(producerRegisters);
   auto side = [&](Value condition, Region &region, bool tiles) {
@@ -334,6 +338,80 @@ LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
   NVVM::CpAsyncBulkTensorPrefetchOp::create(b, loc, tensorMap(op.getMemref(), llvm::cast<hopper::StagedType>(op.getTile())),
                                             ValueRange{coordinate(op.getCol()), coordinate(op.getRow())}, ValueRange{},
                                             NVVM::TMALoadModeAttr::get(b.getContext(), NVVM::TMALoadMode::TILE), Value());
+  return success();
+}
+
+/// What the first thread of every warpgroup runs alone.
+Block *Distribution::whereFirst() {
+  Value number = arith::AndIOp::create(b, loc, thread, i32(hopper::kWarpgroup - 1));
+  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, number, i32(0));
+  return scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock();
+}
+
+/// Of the thread that starts the transfers of its warpgroup: until at most `pending` have not been read from shared memory.
+void Distribution::awaitStores(int64_t pending) {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(whereFirst());
+  NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, uint32_t(pending), b.getUnitAttr());
+}
+
+LogicalResult Distribution::storeTile(hopper::StoreTileOp op) {
+  VectorType type = tileType(op.getValue());
+  int64_t cols = type.getDimSize(1), warpgroups = layout.threads() / hopper::kWarpgroup;
+  if (!roles || !op.getShared() || layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols))
+    return op.emitError() << "expected the layout of accumulators and shared memory, but got " << layout;
+  hopper::StagedType part = op.transferred();
+  int64_t place = op.sharedBytes() / int64_t(op.getBuffers()), mine = place / warpgroups;
+  if (!leaving) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&target.getBody().front());
+    leaving = makeVariable(i32(0));
+  }
+  CodeWords words(b, loc);
+  Value at = LLVM::LoadOp::create(b, loc, b.getI32Type(), leaving), after = words.add(at, i32(place));
+  Value again = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, i32(op.sharedBytes()));
+  LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, again, i32(0), after), leaving);
+  awaitStores(int64_t(op.getBuffers()) - 1); // what left from here before
+  warpgroupBarrier();
+
+  // Four blocks of 8 x 8 an instruction, two rows and two columns of them: each lane says where one row of one block begins.
+  // Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged), so that the address of
+  // the first piece tells those of the others.
+  Value lane = words.bitAnd(thread, i32(31)), warp = words.bitAnd(words.shr(thread, i32(5)), i32(3));
+  Value row = words.add(words.mul(warp, i32(16)), words.bitAnd(lane, i32(15)));
+  Value piece = words.bitXor(words.shr(lane, i32(4)), words.bitAnd(lane, i32(7)));
+  Value inPart = words.add(words.mul(row, i32(hopper::StagedType::kRowBytes)), words.mul(piece, i32(16)));
+  auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
+  Value base = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(int64_t(*op.getShared()), i32(0)));
+  base = words.add(words.add(base, at), words.mul(warpgroup, i32(mine)));
+  Value start = words.add(base, inPart);
+  auto pair = [&](int64_t item, int64_t block) -> Value {
+    Value numbers = parts(op.getValue())[size_t(item)];
+    Value two = fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, type.getElementType());
+    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), two), 0);
+  };
+  int64_t blocksAPart = part.getCols() / 8;
+  for (int64_t block = 0; block < cols / 8; block += 2) {
+    Value offset = words.add(words.bitXor(start, i32(block % blocksAPart * 16)), i32(block / blocksAPart * part.bytes()));
+    Value to = LLVM::IntToPtrOp::create(b, loc, sharedSpace, offset);
+    NVVM::StMatrixOp::create(b, loc, to, ValueRange{pair(0, block), pair(1, block), pair(0, block + 1), pair(1, block + 1)},
+                             NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::row),
+                             NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
+                             NVVM::LdStMatrixEltTypeAttr::get(b.getContext(), NVVM::LdStMatrixEltType::B16));
+  }
+  NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
+                             NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
+  warpgroupBarrier();
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(whereFirst());
+  Value firstRow = words.add(coordinate(op.getRow()), words.mul(warpgroup, i32(part.getRows())));
+  for (int64_t col = 0; col < cols; col += part.getCols()) {
+    Value from = LLVM::IntToPtrOp::create(b, loc, sharedSpace, words.add(base, i32(col / part.getCols() * part.bytes())));
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, tensorMap(op.getMemref(), part), from,
+                                                       ValueRange{words.add(coordinate(op.getCol()), i32(col)), firstRow},
+                                                       Value(), NVVM::TMAStoreMode::TILE, Value());
+  }
+  NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
   return success();
 }
 

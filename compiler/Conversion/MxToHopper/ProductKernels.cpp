@@ -251,7 +251,10 @@ private:
                                      /*withElse=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(whole.thenBlock());
-      store(loop.getResult(slab), {rowsOf(stored, slab).index, {}, {}});
+      if (shape.buffers)
+        storeTile(loop.getResult(slab), e.addTo(stored.firstRow, slab * shape.slabRows()));
+      else
+        store(loop.getResult(slab), {rowsOf(stored, slab).index, {}, {}});
       b.setInsertionPointToStart(whole.elseBlock());
       store(loop.getResult(slab), rowsOf(stored, slab));
     }
@@ -329,6 +332,12 @@ private:
                             e.stride(result, 0), alignment());
   }
 
+  void storeTile(Value sum, Value row) {
+    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
+    Value stored = arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum);
+    hopper::StoreTileOp::create(b, loc, stored, e.outputBuffer(result), row, firstCol, shape.buffers, IntegerAttr());
+  }
+
   /// Rows that belong to no group are zeros.
   void clearOutsideGroups() {
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
@@ -398,6 +407,10 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
   Operand right(op.getRight());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
+  // Rows that the copy engine can write: known, and a multiple of 16 bytes.
+  Type element = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
+  if (needs.cols && element.getIntOrFloatBitWidth() == 16 && needs.cols % 8 == 0)
+    needs.storedBits = 16;
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);
 }

@@ -116,6 +116,8 @@ SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
       add(copy.getMemref(), copy.copied(function));
     else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
       add(prefetch.getMemref(), llvm::cast<StagedType>(prefetch.getTile()));
+    else if (auto store = llvm::dyn_cast<StoreTileOp>(op))
+      add(store.getMemref(), store.transferred());
   });
   return maps;
 }

@@ -85,6 +85,25 @@ LogicalResult FetchScalesOp::verify() {
   return success();
 }
 
+StagedType StoreTileOp::transferred() {
+  Type element = llvm::cast<VectorType>(getValue().getType()).getElementType();
+  return StagedType::get(getContext(), 64, StagedType::kRowBytes * 8 / element.getIntOrFloatBitWidth(), element);
+}
+int64_t StoreTileOp::sharedBytes() {
+  auto tile = llvm::cast<VectorType>(getValue().getType());
+  return int64_t(getBuffers()) * tile.getNumElements() * tile.getElementTypeBitWidth() / 8;
+}
+
+LogicalResult StoreTileOp::verify() {
+  auto tile = llvm::cast<VectorType>(getValue().getType());
+  if (tile.getRank() != 2 || !llvm::isa<BFloat16Type, Float16Type>(tile.getElementType()) ||
+      tile.getElementType() != llvm::cast<MemRefType>(getMemref().getType()).getElementType())
+    return emitOpError() << "expected a tile of the memref's bf16 or f16, but got " << tile;
+  if (tile.getDimSize(0) % 64 || tile.getDimSize(1) % transferred().getCols())
+    return emitOpError() << "expected multiples of 64 x " << transferred().getCols() << ", but got " << tile;
+  return success();
+}
+
 LogicalResult PrefetchOp::verify() {
   if (!llvm::isa<StagedType>(getTile()))
     return emitOpError() << "expected a staged tile, but got " << getTile();

@@ -77,6 +77,32 @@ def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
   let hasVerifier = 1;
 }
 
+def Hopper_StoreTileOp : Hopper_Op<"store_tile", [MemoryEffects<[MemWrite]>]> {
+  let summary = "a whole tile to a matrix, through shared memory";
+  let description = [{
+    `memref[row + r, col + c] = value[r, c]`, for a tile of accumulators as 16-bit numbers; elements outside the matrix are left
+    out. Of a memref of rank 3, `row` counts over both leading dimensions. The threads go on once the tile lies in shared memory,
+    in one of `buffers` places that take turns; the copy engine brings it to memory from there.
+
+    Example:
+    ```mlir
+    hopper.store_tile %v to %m[%row, %col] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
+    ```
+  }];
+  let arguments = (ins AnyVectorOfNonZeroRank:$value, AnyMemRef:$memref, Index:$row, Index:$col, I64Attr:$buffers,
+                   OptionalAttr<I64Attr>:$shared);
+  let assemblyFormat = [{
+    $value `to` $memref `[` $row `,` $col `]` `buffers` $buffers (`shared` $shared^)? attr-dict `:` type($value) `,` type($memref)
+  }];
+  let extraClassDeclaration = [{
+    /// What one of the copy engine's transfers takes: the rows of a warpgroup.
+    StagedType transferred();
+    /// Of shared memory: all places.
+    int64_t sharedBytes();
+  }];
+  let hasVerifier = 1;
+}
+
 def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
   let mnemonic = "scales";
   let summary = "scales in shared memory, as FP32";

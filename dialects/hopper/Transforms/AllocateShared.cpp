@@ -85,10 +85,16 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
           users.push_back({op, layout.localRows(to.getDimSize(0)) * layout.localCols(to.getDimSize(1)) * layout.threads() * 4});
       }
     });
-    int64_t ring = 0;
+    // Tiles on their way out take turns in the same places. They begin at multiples of 1024 bytes, as those of the ring do.
+    int64_t leaving = 0;
+    getOperation().walk([&](StoreTileOp store) {
+      store.setShared(0);
+      leaving = std::max(leaving, store.sharedBytes());
+    });
+    int64_t ring = leaving;
     getOperation().walk([&](RolesOp roles) {
-      roles.setShared(0);
-      ring = llvm::alignTo(roles.sharedBytes(), 128);
+      roles.setShared(leaving);
+      ring = llvm::alignTo(leaving + roles.sharedBytes(), 128);
     });
     int64_t bytes = 0, largest = 0;
     for (auto [op, mine] : users) {

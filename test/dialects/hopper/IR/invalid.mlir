@@ -113,3 +113,11 @@ func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
   %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 3 word 1 : memref<?x8xi8> -> !hopper.scales<128>
   return
 }
+
+// -----
+
+func.func @wide_store(%t: vector<128x128xf32>, %m: memref<?x128xf32>, %i: index) {
+  // expected-error@+1 {{expected a tile of the memref's bf16 or f16, but got 'vector<128x128xf32>'}}
+  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xf32>, memref<?x128xf32>
+  return
+}

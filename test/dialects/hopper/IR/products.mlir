@@ -3,7 +3,8 @@
 
 // CHECK-LABEL: func.func @staged
 // CHECK-SAME: #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>
-func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?xi32>, %row: index, %k: index, %n: index)
+func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?xi32>, %row: index, %k: index, %n: index,
+                  %t: vector<128x128xbf16>, %o: memref<?x4096xbf16>)
     attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>} {
   // CHECK: %[[A:.+]] = hopper.fetch %{{.+}}[%{{.+}}, %{{.+}}] multicast : memref<?x4096xi8> -> <256 x 128 x f8E4M3FN>
   %a = hopper.fetch %m[%row, %k] multicast : memref<?x4096xi8> -> !hopper.staged<256 x 128 x f8E4M3FN>
@@ -13,6 +14,8 @@ func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?
   %group, %first, %rows = hopper.group_tile %k of %offsets groups %n limit %row height 256 : memref<?xi32>
   // CHECK: hopper.prefetch %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   hopper.prefetch %m[%row, %k] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
+  // CHECK: hopper.store_tile %{{.+}} to %{{.+}}[%{{.+}}, %{{.+}}] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
+  hopper.store_tile %t to %o[%row, %k] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
   // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 blocks 1 word 1 : memref<?x32xi8> -> <256>
   %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 blocks 1 word 1 : memref<?x32xi8> -> !hopper.scales<256>
   // CHECK: hopper.fetch_scales {{.+}} height 1 blocks 2 word 4 times %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x32xi8>, memref<?x32xi8> -> <512>
