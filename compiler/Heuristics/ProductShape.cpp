@@ -23,7 +23,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
     slot += llvm::alignTo((shape.rows() + std::max<int64_t>(1, shape.cols / needs.scaleRows)) * 4 * needs.scaledBlocks, 1024);
   int64_t leaving = 0, storedCols = needs.storedBits ? rowBytes * 8 / needs.storedBits : 0;
   if (storedCols && shape.cols % storedCols == 0) {
-    shape.buffers = shape.slabs;
+    // Two slabs of 16-bit numbers, or one of 32: more would take the ring's third stage.
+    shape.buffers = needs.storedBits > 16 ? 1 : shape.slabs;
     leaving = shape.buffers * shape.slabRows() * shape.cols * needs.storedBits / 8;
   }
   shape.stages = std::clamp<int64_t>((sharedBytes - slack - leaving) / slot, 2, 8);

@@ -29,6 +29,20 @@ def test_matmul(left, right, m, summed):
         assert relative(vn.matmul(a, b), expected) < 3e-3  # bfloat16 result
 
 
+@pytest.mark.parametrize("k", (1024, 1152, 1184))
+@pytest.mark.parametrize(("left", "right"), [(vn.FP8, vn.FP8_BLOCK), (vn.MXFP8, vn.FP8_BLOCK), (vn.MXFP8, vn.MXFP8)])
+def test_long_sums_in_whole_tiles_and_parts_of_them(left, right, k, summed):
+    """Many blocks of K, in words of 1 to 8 scales a row; rows of the result of any alignment, in every type."""
+    if k % 128 and right == vn.FP8_BLOCK:
+        pytest.skip("no whole blocks")
+    a = quantized((600, k), left, 1)
+    for n in (64, 100, 200, 320):
+        b = quantized((n, k), right, 2)
+        expected = ref.matmul(to_reference(a), to_reference(b))
+        for dtype, most in ((vn.float32, summed), (vn.bfloat16, 3e-3), (vn.float16, 1e-3)):
+            assert relative(vn.matmul(a, b, dtype), expected) < most
+
+
 @pytest.mark.parametrize("k", (1, 30, 128, 200))
 def test_plain_matmul_with_any_k(k, summed):
     a, b = draw("normal", (33, k), 1).astype(ml_dtypes.bfloat16), draw("normal", (50, k), 2).astype(ml_dtypes.bfloat16)

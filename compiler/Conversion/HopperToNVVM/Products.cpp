@@ -98,7 +98,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
       Slot one = ringStart;
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * cluster), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * (32 + cluster - 1)), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
@@ -177,20 +177,26 @@ LogicalResult Distribution::await(hopper::AwaitOp op) {
 }
 
 LogicalResult Distribution::release(hopper::ReleaseOp op) {
-  // One lane of every warp for each block of the cluster. Predicated rather than in a branch of its own: LLVM would sink the
-  // sums of a loop below the branch, where all partial sums are alive at once.
-  Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
-  Value arrives = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(cluster));
+  // Every thread has read scales, and tells those that write the next ones. The tiles were read by the tensor cores alone: of
+  // every warp, one lane tells each other block, whose tiles come together with this one's. Predicated rather than in a branch
+  // of its own: LLVM would sink the sums of a loop below the branch, where all partial sums are alive at once.
   Value empty = barrierOf(slots.lookup(op.getSlot()), false);
-  std::string instruction = "mbarrier.arrive.shared::cta.b64 _, [$0]";
+  auto arrive = [&](Value barrier, Value predicate, StringRef space) {
+    std::string text = ("@$1 mbarrier.arrive.shared::" + space + ".b64 _, [$0];").str();
+    LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{barrier, predicate}, text, "r,b,~{memory}",
+                              /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
+                              LLVM::AsmDialectAttr(), ArrayAttr());
+  };
+  arrive(empty, arith::ConstantIntOp::create(b, loc, 1, 1), "cta");
   if (cluster > 1) {
-    Value rank = arith::MinUIOp::create(b, loc, lane, i32(cluster - 1));
-    empty = NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), empty, rank);
-    instruction = "mbarrier.arrive.shared::cluster.b64 _, [$0]";
+    Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
+    Value tells = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(cluster - 1));
+    Value rank = NVVM::ClusterId::create(b, loc, b.getI32Type()),
+          other = CodeWords(b, loc).add(rank, CodeWords(b, loc).add(lane, i32(1)));
+    other = arith::RemUIOp::create(b, loc, other, i32(cluster));
+    arrive(NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), empty, other), tells,
+           "cluster");
   }
-  LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{empty, arrives}, "@$1 " + instruction + ";", "r,b,~{memory}",
-                            /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
-                            LLVM::AsmDialectAttr(), ArrayAttr());
   // Whether the next slot is full is asked here, ahead of the sums that are still to be scaled: then the wait for it, when its
   // turn comes, is over.
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
@@ -374,30 +380,46 @@ LogicalResult Distribution::storeTile(hopper::StoreTileOp op) {
   awaitStores(int64_t(op.getBuffers()) - 1); // what left from here before
   warpgroupBarrier();
 
-  // Four blocks of 8 x 8 an instruction, two rows and two columns of them: each lane says where one row of one block begins.
-  // Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged), so that the address of
-  // the first piece tells those of the others.
-  Value lane = words.bitAnd(thread, i32(31)), warp = words.bitAnd(words.shr(thread, i32(5)), i32(3));
-  Value row = words.add(words.mul(warp, i32(16)), words.bitAnd(lane, i32(15)));
-  Value piece = words.bitXor(words.shr(lane, i32(4)), words.bitAnd(lane, i32(7)));
-  Value inPart = words.add(words.mul(row, i32(hopper::StagedType::kRowBytes)), words.mul(piece, i32(16)));
   auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
   Value base = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(int64_t(*op.getShared()), i32(0)));
   base = words.add(words.add(base, at), words.mul(warpgroup, i32(mine)));
-  Value start = words.add(base, inPart);
+  // Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged), so that the address of
+  // the first piece tells those of the others.
+  Value lane = words.bitAnd(thread, i32(31)), warp = words.bitAnd(words.shr(thread, i32(5)), i32(3));
+  auto startAt = [&](Value rowOfWarp, Value piece) -> Value {
+    Value row = words.add(words.mul(warp, i32(16)), rowOfWarp);
+    Value inPart = words.mul(words.bitXor(piece, words.bitAnd(row, i32(7))), i32(16));
+    return words.add(words.add(base, words.mul(row, i32(hopper::StagedType::kRowBytes))), inPart);
+  };
+  int64_t bits = type.getElementTypeBitWidth(), piecesABlock = 8 * bits / 128, blocksAPart = part.getCols() / 8;
+  auto placeOf = [&](Value start, int64_t block) -> Value {
+    Value piece = words.bitXor(start, i32(block % blocksAPart * piecesABlock * 16));
+    return LLVM::IntToPtrOp::create(b, loc, sharedSpace, words.add(piece, i32(block / blocksAPart * part.bytes())));
+  };
   auto pair = [&](int64_t item, int64_t block) -> Value {
     Value numbers = parts(op.getValue())[size_t(item)];
-    Value two = fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, type.getElementType());
-    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), two), 0);
+    return fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, type.getElementType());
   };
-  int64_t blocksAPart = part.getCols() / 8;
-  for (int64_t block = 0; block < cols / 8; block += 2) {
-    Value offset = words.add(words.bitXor(start, i32(block % blocksAPart * 16)), i32(block / blocksAPart * part.bytes()));
-    Value to = LLVM::IntToPtrOp::create(b, loc, sharedSpace, offset);
-    NVVM::StMatrixOp::create(b, loc, to, ValueRange{pair(0, block), pair(1, block), pair(0, block + 1), pair(1, block + 1)},
-                             NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::row),
-                             NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
-                             NVVM::LdStMatrixEltTypeAttr::get(b.getContext(), NVVM::LdStMatrixEltType::B16));
+  if (bits == 16) {
+    // Four blocks of 8 x 8 an instruction, two rows and two columns of them: each lane says where one row of one block begins.
+    Value start = startAt(words.bitAnd(lane, i32(15)), words.shr(lane, i32(4)));
+    auto word = [&](int64_t item, int64_t block) -> Value {
+      return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI32Type()), pair(item, block)), 0);
+    };
+    for (int64_t block = 0; block < cols / 8; block += 2)
+      NVVM::StMatrixOp::create(
+          b, loc, placeOf(start, block), ValueRange{word(0, block), word(1, block), word(0, block + 1), word(1, block + 1)},
+          NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::row), NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
+          NVVM::LdStMatrixEltTypeAttr::get(b.getContext(), NVVM::LdStMatrixEltType::B16));
+  } else {
+    // A lane's two columns of a block are half of a piece.
+    Value column = words.bitAnd(lane, i32(3)), half = words.mul(words.bitAnd(column, i32(1)), i32(8));
+    for (int64_t item = 0; item < 2; ++item) {
+      Value row = words.add(words.shr(lane, i32(2)), i32(8 * item));
+      Value start = words.add(startAt(row, words.shr(column, i32(1))), half);
+      for (int64_t block = 0; block < cols / 8; ++block)
+        LLVM::StoreOp::create(b, loc, pair(item, block), placeOf(start, block), 8);
+    }
   }
   NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
                              NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));

@@ -251,10 +251,11 @@ private:
                                      /*withElse=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(whole.thenBlock());
+      Rows rows{rowsOf(stored, slab).index, {}, {}};
       if (shape.buffers)
-        storeTile(loop.getResult(slab), e.addTo(stored.firstRow, slab * shape.slabRows()));
+        storeTile(loop.getResult(slab), rows, e.addTo(stored.firstRow, slab * shape.slabRows()));
       else
-        store(loop.getResult(slab), {rowsOf(stored, slab).index, {}, {}});
+        store(loop.getResult(slab), rows);
       b.setInsertionPointToStart(whole.elseBlock());
       store(loop.getResult(slab), rowsOf(stored, slab));
     }
@@ -320,22 +321,25 @@ private:
   /// As many as columns: too many to be multiplied with those of all rows first.
   bool columnScales() const { return right.format.getBlockRows() == 1; }
 
-  void store(Value sum, const Rows &rows) {
-    Value limit = columnLimit();
+  /// A tile of the result: the sum, and what is added to it.
+  Value resultOf(Value sum, const Rows &rows) {
     if (Value addend = op.getAddend())
       sum = arith::AddFOp::create(b, loc, sum,
                                   hopper::LoadOp::create(b, loc, sum.getType(), e.flattened(e.inputBuffer(addend)), rows.index,
-                                                         rows.present, firstCol, limit, e.stride(addend, 0), alignment()));
+                                                         rows.present, firstCol, columnLimit(), e.stride(addend, 0),
+                                                         alignment()));
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
-    Value stored = element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
-    hopper::StoreOp::create(b, loc, stored, e.flattened(e.outputBuffer(result)), rows.index, rows.valid, firstCol, limit,
-                            e.stride(result, 0), alignment());
+    return element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
   }
 
-  void storeTile(Value sum, Value row) {
-    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
-    Value stored = arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum);
-    hopper::StoreTileOp::create(b, loc, stored, e.outputBuffer(result), row, firstCol, shape.buffers, IntegerAttr());
+  void store(Value sum, const Rows &rows) {
+    hopper::StoreOp::create(b, loc, resultOf(sum, rows), e.flattened(e.outputBuffer(result)), rows.index, rows.valid, firstCol,
+                            columnLimit(), e.stride(result, 0), alignment());
+  }
+
+  void storeTile(Value sum, const Rows &rows, Value row) {
+    hopper::StoreTileOp::create(b, loc, resultOf(sum, rows), e.outputBuffer(result), row, firstCol, shape.buffers,
+                                IntegerAttr());
   }
 
   /// Rows that belong to no group are zeros.
@@ -409,8 +413,9 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
   // Rows that the copy engine can write: known, and a multiple of 16 bytes.
   Type element = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
-  if (needs.cols && element.getIntOrFloatBitWidth() == 16 && needs.cols % 8 == 0)
-    needs.storedBits = 16;
+  // What is added to the sum arrives in registers, where addresses of shared memory find no room beside it.
+  if (int64_t bits = element.getIntOrFloatBitWidth(); needs.cols && needs.cols * bits % 128 == 0 && !op.getAddend())
+    needs.storedBits = bits;
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);
 }

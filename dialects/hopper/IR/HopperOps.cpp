@@ -96,9 +96,9 @@ int64_t StoreTileOp::sharedBytes() {
 
 LogicalResult StoreTileOp::verify() {
   auto tile = llvm::cast<VectorType>(getValue().getType());
-  if (tile.getRank() != 2 || !llvm::isa<BFloat16Type, Float16Type>(tile.getElementType()) ||
+  if (tile.getRank() != 2 || !llvm::isa<BFloat16Type, Float16Type, Float32Type>(tile.getElementType()) ||
       tile.getElementType() != llvm::cast<MemRefType>(getMemref().getType()).getElementType())
-    return emitOpError() << "expected a tile of the memref's bf16 or f16, but got " << tile;
+    return emitOpError() << "expected a tile of the memref's bf16, f16 or f32, but got " << tile;
   if (tile.getDimSize(0) % 64 || tile.getDimSize(1) % transferred().getCols())
     return emitOpError() << "expected multiples of 64 x " << transferred().getCols() << ", but got " << tile;
   return success();

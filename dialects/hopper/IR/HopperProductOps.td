@@ -80,7 +80,7 @@ def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
 def Hopper_StoreTileOp : Hopper_Op<"store_tile", [MemoryEffects<[MemWrite]>]> {
   let summary = "a whole tile to a matrix, through shared memory";
   let description = [{
-    `memref[row + r, col + c] = value[r, c]`, for a tile of accumulators as 16-bit numbers; elements outside the matrix are left
+    `memref[row + r, col + c] = value[r, c]`, for a tile in the layout of accumulators; elements outside the matrix are left
     out. Of a memref of rank 3, `row` counts over both leading dimensions. The threads go on once the tile lies in shared memory,
     in one of `buffers` places that take turns; the copy engine brings it to memory from there.
 

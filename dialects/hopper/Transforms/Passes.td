@@ -10,7 +10,8 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
     around their fetches and the index arithmetic that they need, nothing else (`hopper.prefetch` goes to the side of the
     tiles); the side that computes gets all but the fetches. The fetches of one block share a slot
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
-    that a loop carries, since those sides run ahead.
+    that a loop carries, since those sides run ahead. Where scales come in words that serve several iterations of a loop, these
+    become a loop of their own on the side of the scales, and the words are loaded ahead of it.
 
     Before:
     ```mlir
@@ -44,7 +45,8 @@ def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
     operation writes, waits for all threads and reads; another operation's wait in between keeps the next writes off the last
     reads. Where there is none, in the innermost loop around it, the operation is marked `alone`. A tile that is stored transposed
     also gets its swizzle: the exclusive-or of one or two shifted column numbers that makes the fewest bank conflicts for the
-    writes and reads that the layout implies, found by counting them. The ring of `hopper.roles` lies before all others.
+    writes and reads that the layout implies, found by counting them. Tiles that leave through shared memory (`hopper.store_tile`) take turns in the first bytes,
+    the ring of `hopper.roles` lies behind them and before all others.
 
     Before: `hopper.store_transposed %v to %m at %c, %r : vector<128x128xf8E4M3FN>, memref<128x?xi8>`;
     after: `... shared 0 swizzle [4, 1, 0, 0] ...`
@@ -56,7 +58,8 @@ def PipelineLoads : Pass<"hopper-pipeline-loads", "::mlir::func::FuncOp"> {
   let summary = "loads of the next iteration before the work of this one";
   let description = [{
     In functions whose threads wait for one another, every innermost loop's loads whose addresses follow from the induction
-    variable alone move one iteration ahead (scales, which wait behind tiles that are fetched, several): memory then works while threads wait. The tiles travel as values of the loop, in
+    variable alone move one iteration ahead: memory then works while threads wait. Scales, which wait behind tiles that are
+    fetched, move several ahead, and words of them, which serve an inner loop, one. The tiles travel as values of the loop, in
     registers.
 
     Before:

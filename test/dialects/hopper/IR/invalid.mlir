@@ -116,8 +116,8 @@ func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
 
 // -----
 
-func.func @wide_store(%t: vector<128x128xf32>, %m: memref<?x128xf32>, %i: index) {
-  // expected-error@+1 {{expected a tile of the memref's bf16 or f16, but got 'vector<128x128xf32>'}}
-  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xf32>, memref<?x128xf32>
+func.func @wide_store(%t: vector<128x128xf64>, %m: memref<?x128xf64>, %i: index) {
+  // expected-error@+1 {{expected a tile of the memref's bf16, f16 or f32, but got 'vector<128x128xf64>'}}
+  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xf64>, memref<?x128xf64>
   return
 }
