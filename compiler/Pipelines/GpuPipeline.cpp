@@ -21,6 +21,7 @@ void vernier::buildTiled(OpPassManager &manager, const PipelineOptions &) {
 void vernier::buildScheduled(OpPassManager &manager, const PipelineOptions &) {
   auto &function = manager.nest<func::FuncOp>();
   function.addPass(hopper::createSpecializeWarps());
+  function.addPass(hopper::createUnrollRing());
   function.addPass(hopper::createAllocateShared());
   function.addPass(hopper::createPipelineLoads());
   function.addPass(createCSEPass());

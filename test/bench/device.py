@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,10 @@ def clocks() -> dict[str, str]:
     return dict(zip(fields.split(","), (v.strip() for v in line.splitlines()[0].split(",")))) if line else {}
 
 
+REST_SECONDS = 0.5
+"""Before every measurement: products draw more than the power limit allows for long, and the row before would slow this one down."""
+
+
 class Timer:
     def __init__(self) -> None:
         self.flush = torch.empty(256 << 20, dtype=torch.uint8, device=DEVICE)
@@ -31,6 +36,8 @@ class Timer:
     def microseconds(self, work: Any, repeats: int = 20) -> float:
         work()
         work()
+        torch.cuda.synchronize()
+        time.sleep(REST_SECONDS)
         times = []
         for _ in range(repeats):
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import vernier as vn
-from device import DEVICE, Timer, add_outputs, clocks, finish, prepared
+from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
@@ -145,7 +145,7 @@ def main() -> int:
     copy = timer.copy_bytes_per_microsecond()
     device = torch.cuda.get_device_properties(0)
     peak = PEAK_PER_CLOCK * device.multi_processor_count * float(before.get("clocks.max.sm", "1980 MHz").split()[0]) / 1e6
-    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0}, "copy_bytes_per_microsecond": copy,
+    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS}, "copy_bytes_per_microsecond": copy,
                               "peak_tflops": peak, "results": []}  # fmt: skip
     print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s, FP8 peak {peak:.0f} TFLOPS at the highest clock")
     print(f"{'product':14}{'M':>7}{'N':>7}{'K':>7}{'us':>9}{'floor':>8}{'TFLOPS':>8}  peers: TFLOPS, ratio")

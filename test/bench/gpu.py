@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import vernier as vn
-from device import DEVICE, Timer, add_outputs, clocks, finish, prepared
+from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
 
 
 def to_host(value: Any) -> Any:
@@ -140,7 +140,7 @@ def main() -> int:
     torch.manual_seed(0)
     timer, before = Timer(), clocks()
     copy = timer.copy_bytes_per_microsecond()
-    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0}, "copy_bytes_per_microsecond": copy,
+    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS}, "copy_bytes_per_microsecond": copy,
                               "results": []}  # fmt: skip
     print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s")
     print(f"{'operation':36}{'shape':>14}{'us':>9}{'floor':>8}{'of copy':>9}{'peer us':>9}")

@@ -38,6 +38,18 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::scf::SCFDialect"];
 }
 
+def UnrollRing : Pass<"hopper-unroll-ring", "::mlir::func::FuncOp"> {
+  let summary = "several slots of the ring in one iteration of the loop that computes";
+  let description = [{
+    A loop that waits for a slot in every iteration, and makes a known number of them, makes fewer with several slots each: what
+    belongs to the next slot, its addresses and whether it is full, is then found among the sums of the one before.
+
+    Before: `scf.for %k = %c0 to %c4096 step %c128 { %s = hopper.await ... hopper.release %s }`;
+    after: `scf.for %k = %c0 to %c4096 step %c512 { ... }`, with four times the body.
+  }];
+  let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+}
+
 def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
   let summary = "gives operations that meet in shared memory their bytes";
   let description = [{

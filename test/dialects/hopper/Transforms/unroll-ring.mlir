@@ -1,0 +1,51 @@
+// RUN: vernier-opt %s --pass-pipeline='builtin.module(func.func(hopper-unroll-ring))' | FileCheck %s
+
+// Two slots an iteration.
+// CHECK-LABEL: func.func @even
+// CHECK: %[[STEP:.+]] = arith.constant 256 : index
+// CHECK: scf.for {{.+}} step %[[STEP]]
+// CHECK-COUNT-2: hopper.await
+// CHECK-NOT: hopper.await
+func.func @even(%zero: vector<128x128xf32>) {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %end = arith.constant 1280 : index
+  hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
+    %e = hopper.acquire : index
+  } scales {
+    %e = hopper.acquire : index
+  } compute {
+    %r = scf.for %k = %c0 to %end step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
+      %s = hopper.await : index
+      %a = hopper.staged %s at 0 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.staged %s at 16384 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      hopper.release %s
+      %both = arith.addf %p, %q : vector<128x128xf32>
+      %sum = arith.addf %acc, %both : vector<128x128xf32>
+      scf.yield %sum : vector<128x128xf32>
+    }
+  }
+  return
+}
+
+// How often a loop goes round must be known, and a multiple of two.
+// CHECK-LABEL: func.func @unknown
+// CHECK-COUNT-1: hopper.await
+// CHECK-NOT: hopper.await
+func.func @unknown(%end: index) {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
+    %e = hopper.acquire : index
+  } scales {
+    %e = hopper.acquire : index
+  } compute {
+    scf.for %k = %c0 to %end step %c128 {
+      %s = hopper.await : index
+      hopper.release %s
+    }
+  }
+  return
+}
