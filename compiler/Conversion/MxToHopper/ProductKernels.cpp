@@ -170,10 +170,11 @@ private:
     int64_t blocks = blocksOf(operand), width = llvm::cast<MemRefType>(place.buffer.getType()).getShape().back();
     // Aligned words: rows of bytes end with one.
     int64_t word = turned() ? 1 : std::min<int64_t>(4, width & -width);
+    // The last block of a cluster may have a tile beyond the last column, whose scales nobody needs.
+    Value factorRow = factor ? arith::MinUIOp::create(b, loc, factor->row, e.addTo(factor->limit, -1)).getResult() : Value();
     return hopper::FetchScalesOp::create(b, loc, hopper::ScalesType::get(b.getContext(), count * blocks), place.buffer,
                                          place.row, place.col, place.limit, place.height, blocks, word < blocks ? 1 : word,
-                                         factor ? factor->buffer : Value(), factor ? factor->row : Value(),
-                                         factor ? factor->col : Value());
+                                         factor ? factor->buffer : Value(), factorRow, factor ? factor->col : Value());
   }
 
   /// What is summed up for a tile of the result.
