@@ -8,10 +8,8 @@ namespace {
 /// Attribute names, made once.
 PyObject *name(const char *text) { return PyUnicode_InternFromString(text); }
 struct Names {
-  PyObject *shape = name("shape"), *dtype = name("dtype"), *dataPtr = name("data_ptr"), *getDevice = name("get_device"),
-           *isContiguous = name("is_contiguous"), *payload = name("payload"), *scales = name("scales"),
-           *format = name("format"), *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped"),
-           *device = name("device"), *isConj = name("is_conj"), *isNeg = name("is_neg");
+  PyObject *payload = name("payload"), *scales = name("scales"), *format = name("format"), *shape = name("shape"),
+           *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped");
 };
 const Names &names() {
   static const Names *made = new Names;
@@ -36,45 +34,36 @@ struct FastCalls::Scratch {
   void note(int64_t value) { note(&value, sizeof value); }
 };
 
-FastCalls::FastCalls(py::object tensorType, py::object scaledType, py::object empty, py::object stream)
-    : tensorType(std::move(tensorType)), scaledType(std::move(scaledType)), empty(std::move(empty)), stream(std::move(stream)) {
+FastCalls::FastCalls(py::object torch, py::object scaledType) : tensors(std::move(torch)), scaledType(std::move(scaledType)) {}
+
+/// Equal formats may be several objects, so that their hash is what counts; Python would compute it anew for every call.
+int64_t FastCalls::hashOf(PyObject *format) {
+  auto known = formats.find(format);
+  if (known != formats.end())
+    return known->second.second;
+  int64_t hash = PyObject_Hash(format);
+  if (formats.size() > 64)
+    formats.clear();
+  formats.emplace(format, std::pair(py::reinterpret_borrow<py::object>(format), hash));
+  return hash;
 }
 
 /// Adds a tensor's address to the current value; its shape too where the value is the tensor itself.
 bool FastCalls::scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape) {
-  if (Py_TYPE(tensor) != reinterpret_cast<PyTypeObject *>(tensorType.ptr()))
+  dlpack::Tensor seen;
+  if (!tensors.view(tensor, seen) || (scratch.device >= 0 && scratch.device != seen.device.index) ||
+      reinterpret_cast<uintptr_t>(seen.data) % 16 || seen.rank > 4)
     return false;
-  const Names &n = names();
-  py::object device = take(PyObject_CallMethodNoArgs(tensor, n.getDevice));
-  py::object contiguous = take(PyObject_CallMethodNoArgs(tensor, n.isContiguous));
-  py::object pointer = take(PyObject_CallMethodNoArgs(tensor, n.dataPtr));
-  py::object dtype = take(PyObject_GetAttr(tensor, n.dtype));
-  if (!device || !contiguous || !pointer || !dtype) {
-    PyErr_Clear();
-    return false;
-  }
-  int number = int(PyLong_AsLong(device.ptr()));
-  if (number < 0 || contiguous.ptr() != Py_True || (scratch.device >= 0 && scratch.device != number))
-    return false;
-  scratch.device = number;
-  void *address = PyLong_AsVoidPtr(pointer.ptr());
-  if (reinterpret_cast<uintptr_t>(address) % 16)
-    return false;
-  scratch.buffers[scratch.count][scratch.bufferOf++] = address;
-  scratch.note(int64_t(reinterpret_cast<uintptr_t>(dtype.ptr())));
+  scratch.device = seen.device.index;
+  scratch.buffers[scratch.count][scratch.bufferOf++] = seen.data;
+  scratch.note(seen.type.code | seen.type.bits << 8 | int64_t(seen.type.lanes) << 16);
   if (!ownShape)
     return true;
-  py::object shape = take(PyObject_GetAttr(tensor, n.shape));
-  Py_ssize_t rank = shape ? PyTuple_GET_SIZE(shape.ptr()) : 99;
-  if (rank > 4) {
-    PyErr_Clear();
-    return false;
-  }
-  scratch.note(rank);
-  for (Py_ssize_t i = 0; i < rank; ++i) {
-    scratch.shapes[scratch.count][i] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), i));
-    if (i)
-      scratch.note(scratch.shapes[scratch.count][i]);
+  scratch.note(seen.rank);
+  for (int d = 0; d < seen.rank; ++d) {
+    scratch.shapes[scratch.count][d] = seen.shape[d];
+    if (d)
+      scratch.note(seen.shape[d]);
   }
   return true;
 }
@@ -99,8 +88,7 @@ bool FastCalls::scan(py::tuple arguments, Scratch &scratch) {
       }
       if (!scanTensor(payload.ptr(), scratch, false) || !scanTensor(scales.ptr(), scratch, false))
         return false;
-      // Equal formats may be several objects: their hash is part of the digest.
-      scratch.note(int64_t(PyObject_Hash(format.ptr())));
+      scratch.note(hashOf(format.ptr()));
       scratch.note(PyLong_AsLongLong(axis.ptr()));
       for (Py_ssize_t d = 0, rank = PyTuple_GET_SIZE(shape.ptr()); d < rank; ++d) {
         scratch.shapes[scratch.count][d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
@@ -122,13 +110,19 @@ py::object FastCalls::signature(py::tuple arguments) {
   return py::bytes(scratch.digest);
 }
 
-void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results,
+void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, const std::vector<ResultSpec> &results,
                     bool single) {
   std::vector<Entry> &known = entries[std::string(signature)];
   for (const Entry &entry : known)
     if (entry.program == program)
       return;
-  known.push_back({program, std::move(results), single});
+  Entry entry{program, {}, single};
+  for (const auto &[types, format, axis, grouped] : results) {
+    FastResult &result = entry.results.emplace_back(FastResult{{}, format, axis, grouped});
+    for (const std::string &type : types)
+      result.elements.push_back(tensors.element(type));
+  }
+  known.push_back(std::move(entry));
 }
 
 py::object FastCalls::call(py::tuple arguments) {
@@ -150,15 +144,6 @@ py::object FastCalls::call(py::tuple arguments) {
   const Entry &entry = *fitting;
   const runtime::Artifact &artifact = entry.program->artifact();
   const Names &n = names();
-  py::object &device = devices[scratch.device];
-  if (!device) {
-    PyObject *first = PyTuple_GET_ITEM(arguments.ptr(), 0);
-    py::object tensor = Py_TYPE(first) == reinterpret_cast<PyTypeObject *>(scaledType.ptr())
-                            ? take(PyObject_GetAttr(first, n.payload))
-                            : py::reinterpret_borrow<py::object>(first);
-    device = take(PyObject_GetAttr(tensor.ptr(), n.device));
-  }
-  static PyObject *keywords = PyTuple_Pack(2, n.dtype, n.device);
   runtime::ValueRef results[kMost];
   void *buffers[kMost][3];
   py::tuple returned(entry.results.size());
@@ -168,15 +153,10 @@ py::object FastCalls::call(py::tuple arguments) {
     py::object made[3];
     for (size_t j = 0; j < spec.buffers.size(); ++j) {
       const runtime::BufferSpec &buffer = artifact.buffers[size_t(spec.buffers[j])];
-      py::tuple shape(buffer.shape.size());
+      int64_t shape[4];
       for (size_t d = 0; d < buffer.shape.size(); ++d)
-        shape[d] = py::int_(runtime::evaluate(buffer.shape[d], scratch.values));
-      PyObject *operands[3] = {shape.ptr(), result.dtypes[j].ptr(), device.ptr()};
-      made[j] = take(PyObject_Vectorcall(empty.ptr(), operands, 1, keywords));
-      if (!made[j])
-        throw py::error_already_set();
-      py::object pointer = take(PyObject_CallMethodNoArgs(made[j].ptr(), n.dataPtr));
-      buffers[i][j] = PyLong_AsVoidPtr(pointer.ptr());
+        shape[d] = runtime::evaluate(buffer.shape[d], scratch.values);
+      made[j] = tensors.make(shape, int(buffer.shape.size()), result.elements[j], scratch.device, buffers[i][j]);
     }
     results[i] = {nullptr, buffers[i]};
     if (result.format.is_none()) {
@@ -200,13 +180,9 @@ py::object FastCalls::call(py::tuple arguments) {
     set(n.grouped, result.grouped.ptr());
     returned[i] = scaled;
   }
-  py::object deviceNumber = py::int_(scratch.device);
-  py::object current = take(PyObject_CallOneArg(stream.ptr(), deviceNumber.ptr()));
-  if (!current)
-    throw py::error_already_set();
   // Launches do not wait; giving up the interpreter's lock would cost more than it gives.
   runtime::Status status = entry.program->run(scratch.values, results, scratch.device,
-                                              static_cast<runtime::cuda::Stream>(PyLong_AsVoidPtr(current.ptr())));
+                                              static_cast<runtime::cuda::Stream>(tensors.currentStream(scratch.device)));
   if (!status)
     raiseLaunchError(status.error().message);
   return entry.single ? py::object(returned[0]) : py::object(std::move(returned));

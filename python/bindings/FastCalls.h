@@ -2,11 +2,13 @@
 #ifndef VERNIER_PYTHON_BINDINGS_FASTCALLS_H
 #define VERNIER_PYTHON_BINDINGS_FASTCALLS_H
 
+#include "python/bindings/TorchTensors.h"
 #include "runtime/cuda/DeviceProgram.h"
 
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -14,19 +16,22 @@ namespace vernier::python {
 
 /// How a result is put together: one tensor, or the fields of a scaled tensor.
 struct FastResult {
-  std::vector<pybind11::object> dtypes;   ///< torch's, one a buffer.
-  pybind11::object format, axis, grouped; ///< of a scaled tensor; format is None for a plain one.
+  std::vector<TorchTensors::Element> elements; ///< one a buffer.
+  pybind11::object format, axis, grouped;      ///< of a scaled tensor; format is None for a plain one.
 };
 
 /// Compiled functions by a digest of their arguments: types, devices, all sizes but the first, contiguity, alignment.
 /// A call that it does not know, or any other kind of argument, is left to the long way.
 class FastCalls {
 public:
-  FastCalls(pybind11::object tensorType, pybind11::object scaledType, pybind11::object empty, pybind11::object stream);
+  /// The module torch and the class ScaledTensor.
+  FastCalls(pybind11::object torch, pybind11::object scaledType);
 
   /// The digest of arguments, or nothing.
   pybind11::object signature(pybind11::tuple arguments);
-  void add(pybind11::bytes signature, const runtime::cuda::DeviceProgram *program, std::vector<FastResult> results,
+  /// Every result's types by PyTorch's names, format (None for a plain one), axis, and whether it is grouped.
+  using ResultSpec = std::tuple<std::vector<std::string>, pybind11::object, pybind11::object, pybind11::object>;
+  void add(pybind11::bytes signature, const runtime::cuda::DeviceProgram *program, const std::vector<ResultSpec> &results,
            bool single);
   /// The results of a call, or NotImplemented.
   pybind11::object call(pybind11::tuple arguments);
@@ -40,10 +45,12 @@ private:
   struct Scratch;
   bool scan(pybind11::tuple arguments, Scratch &scratch);
   bool scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape);
+  int64_t hashOf(PyObject *format);
 
-  pybind11::object tensorType, scaledType, empty, stream;
+  TorchTensors tensors;
+  pybind11::object scaledType;
   std::unordered_map<std::string, std::vector<Entry>> entries; ///< several where programs are made for numbers of rows.
-  std::unordered_map<int, pybind11::object> devices;
+  std::unordered_map<PyObject *, std::pair<pybind11::object, int64_t>> formats; ///< hashes of those that were seen, kept alive.
 };
 
 void raiseLaunchError(const std::string &message);

@@ -179,18 +179,12 @@ PYBIND11_MODULE(_vernier, m) {
 
   using python::FastCalls;
   py::class_<FastCalls>(m, "FastCalls")
-      .def(py::init<py::object, py::object, py::object, py::object>(), py::arg("tensor_type"), py::arg("scaled_type"),
-           py::arg("empty"), py::arg("stream"))
+      .def(py::init<py::object, py::object>(), py::arg("torch"), py::arg("scaled_type"))
       .def("signature", &FastCalls::signature, py::arg("arguments"))
       .def(
           "add",
-          [](FastCalls &calls, py::bytes signature, const Program &program,
-             const std::vector<std::tuple<std::vector<py::object>, py::object, py::object, py::object>> &results, bool single) {
-            std::vector<python::FastResult> list;
-            for (const auto &[dtypes, format, axis, grouped] : results)
-              list.push_back({dtypes, format, axis, grouped});
-            calls.add(std::move(signature), program.device.get(), std::move(list), single);
-          },
+          [](FastCalls &calls, py::bytes signature, const Program &program, const std::vector<FastCalls::ResultSpec> &results,
+             bool single) { calls.add(std::move(signature), program.device.get(), results, single); },
           py::arg("signature"), py::arg("program"), py::arg("results"), py::arg("single"), py::keep_alive<1, 3>())
       .def("call", &FastCalls::call, py::arg("arguments"));
 

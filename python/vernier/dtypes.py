@@ -22,11 +22,15 @@ class DType:
         return self.mlir in ("f32", "bf16", "f16")
 
     @property
+    def torch_name(self) -> str:
+        return "bool" if self.mlir == "i1" else self.name
+
+    @property
     def torch(self) -> Any:
         """The same type of torch, which this module does not import for others."""
         import torch
 
-        return torch.bool if self.mlir == "i1" else getattr(torch, self.name)
+        return getattr(torch, self.torch_name)
 
     def __repr__(self) -> str:
         return f"vernier.{self.name}"

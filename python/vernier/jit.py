@@ -224,14 +224,16 @@ class Jit:
         plain = all(isinstance(o, Output) and o.result == i and o.layout == "full" for i, o in enumerate(flat))
         if torch is None or not flat or not plain or program.program is None or program.program.target == "host":
             return
+        if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):  # PyTorch before 2.10
+            return
         if self._fast is None:
-            self._fast = _vernier.FastCalls(torch.Tensor, ScaledTensor, torch.empty, torch._C._cuda_getCurrentRawStream)
+            self._fast = _vernier.FastCalls(torch, ScaledTensor)
         signature = self._fast.signature(args)
         if signature is None:
             return
         results = []
         for o in flat:
-            dtypes = [torch.uint8, torch.uint8, torch.float32] if o.dtype is None else [o.dtype.torch]
+            dtypes = ["uint8", "uint8", "float32"] if o.dtype is None else [o.dtype.torch_name]
             results.append((dtypes, o.format, o.axis, o.grouped))
         self._fast.add(signature, program.program, results, isinstance(outputs, Output))
 
