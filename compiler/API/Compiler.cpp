@@ -12,6 +12,9 @@
 #include "mlir/Pass/PassManager.h"
 #include "runtime/Sha256.h"
 
+#include <limits>
+#include <map>
+
 using namespace mlir;
 using namespace vernier;
 using runtime::Error;
@@ -107,18 +110,61 @@ std::vector<PhaseInfo> vernier::listPhases() {
   return list;
 }
 
-/// Assembles the PTX of a module. A kernel that spills gets room for one block less on a multiprocessor, until it does
-/// not: spilled registers cost more than blocks that wait.
+/// Looks for a way to assemble a kernel without spilled registers, which cost more than blocks or warps that wait.
+class SpillSearch {
+public:
+  SpillSearch(ModuleOp module, std::string kernel) : module(module), kernel(std::move(kernel)) {}
+
+  /// Changes the kernel for another try, or goes back to the best and gives false.
+  bool next(int64_t spilled) {
+    if (settled || !spilled) {
+      settled = true;
+      return false;
+    }
+    if (nvptx::relaxBlocks(module, kernel)) // room for one block less on a multiprocessor
+      return true;
+    // Of warps that share registers, the first tries give more to those that fetch, the last to those that compute.
+    constexpr int64_t places[] = {1, 2, -1};
+    if (spilled < fewest)
+      fewest = spilled, best = place;
+    while (tried < std::size(places)) {
+      int64_t wanted = places[tried++];
+      if (!nvptx::moveRegisters(module, kernel, wanted - place))
+        continue;
+      place = wanted;
+      return true;
+    }
+    settled = true;
+    bool changes = place != best;
+    nvptx::moveRegisters(module, kernel, best - place);
+    return changes;
+  }
+
+private:
+  ModuleOp module;
+  std::string kernel;
+  int64_t place = 0, best = 0, fewest = std::numeric_limits<int64_t>::max();
+  size_t tried = 0;
+  bool settled = false;
+};
+
+/// Assembles the PTX of a module, again where a kernel spills and something may help.
 static Result<nvptx::Assembly> assembleWithoutSpills(const std::string &ptxas, ModuleOp module, std::string &ptx) {
+  std::map<std::string, SpillSearch> searches;
   while (true) {
     Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
     if (!assembly)
       return assembly;
-    bool relaxed = false;
-    for (auto &[name, report] : assembly->kernels)
-      if (report.spillStores + report.spillLoads)
-        relaxed |= nvptx::relaxBlocks(module, name);
-    if (!relaxed)
+    bool changed = false;
+    for (auto &[name, report] : assembly->kernels) {
+      int64_t spilled = report.spillStores + report.spillLoads;
+      auto search = searches.find(name);
+      if (search == searches.end() && spilled)
+        search = searches.try_emplace(name, module, name).first;
+      if (search != searches.end())
+        changed |= search->second.next(spilled);
+    }
+    if (!changed)
       return assembly;
     llvm::Expected<std::string> again = nvptx::emitPtx(module);
     if (!again)

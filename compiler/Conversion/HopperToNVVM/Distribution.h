@@ -93,8 +93,8 @@ private:
   void meetCluster();
   /// A slot of the ring, and the parity of the pass: all i32.
   struct Slot {
-    mlir::Value data, barriers; ///< addresses in shared memory.
-    mlir::Value descriptor;     ///< low word of the descriptor of an operand that begins there.
+    mlir::Value barriers;   ///< their address in shared memory.
+    mlir::Value descriptor; ///< low word of the descriptor of an operand that begins there.
     mlir::Value parity;
   };
   Slot firstSlot();
@@ -143,7 +143,7 @@ private:
   mlir::Value warpgroup;           ///< of a thread that computes, i32.
   mlir::Value leaving;             ///< a variable: where the next tile leaves from, in bytes from the first place.
   mlir::Value nextIsFull;          ///< a variable: not 0 where the next slot is known to be full.
-  std::array<mlir::Value, 4> ring; ///< variables of the side that a thread is on: its next slot.
+  std::array<mlir::Value, 3> ring; ///< variables of the side that a thread is on: its next slot.
   llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;

@@ -33,7 +33,7 @@ Distribution::Slot Distribution::firstSlot() {
   };
   Value start = address(data);
   Value low = words.bitOr(words.shr(start, i32(llvm::Log2_64(kDescriptorUnit))), i32(kDescriptorLow));
-  return {start, address(barriers), low, i32(0)};
+  return {address(barriers), low, i32(0)};
 }
 
 /// The slot that a side comes to next, and the parity of its passes through the ring; in registers once LLVM has seen them.
@@ -42,7 +42,7 @@ void Distribution::makeRing() {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&target.getBody().front());
   ringStart = firstSlot();
-  Value values[] = {ringStart.data, ringStart.barriers, ringStart.descriptor, ringStart.parity};
+  Value values[] = {ringStart.barriers, ringStart.descriptor, ringStart.parity};
   for (auto [variable, value] : llvm::zip(ring, values))
     variable = makeVariable(value);
   nextIsFull = makeVariable(i32(0));
@@ -59,7 +59,7 @@ Value Distribution::makeVariable(Value initial) {
 Distribution::Slot Distribution::nextSlot(bool full) {
   CodeWords words(b, loc);
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
-  Slot slot{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])};
+  Slot slot{load(ring[0]), load(ring[1]), load(ring[2])};
   Value awaited = full ? slot.parity : words.bitXor(slot.parity, i32(1)); // at first, all slots are empty
   {
     OpBuilder::InsertionGuard guard(b);
@@ -69,16 +69,16 @@ Distribution::Slot Distribution::nextSlot(bool full) {
     }
     NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
   }
-  int64_t bytes = int64_t(roles.getBytes());
-  Value after = words.add(slot.data, i32(bytes)), end = words.add(ringStart.data, i32(bytes * int64_t(roles.getStages())));
+  int64_t units = int64_t(roles.getBytes()) / kDescriptorUnit;
+  Value after = words.add(slot.descriptor, i32(units));
+  Value end = words.add(ringStart.descriptor, i32(units * int64_t(roles.getStages())));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
   auto advance = [&](Value variable, Value next, Value again) {
     LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
   };
-  advance(ring[0], after, ringStart.data);
-  advance(ring[1], words.add(slot.barriers, i32(2 * kBarrierBytes)), ringStart.barriers);
-  advance(ring[2], words.add(slot.descriptor, i32(bytes / kDescriptorUnit)), ringStart.descriptor);
-  advance(ring[3], slot.parity, words.bitXor(slot.parity, i32(1)));
+  advance(ring[0], words.add(slot.barriers, i32(2 * kBarrierBytes)), ringStart.barriers);
+  advance(ring[1], after, ringStart.descriptor);
+  advance(ring[2], slot.parity, words.bitXor(slot.parity, i32(1)));
   return slot;
 }
 
@@ -132,6 +132,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   // Of those that the block was launched with: asking for more would wait for ever.
   int64_t spare = entry * threads - producerRegisters * hopper::kWarpgroup;
   int64_t consumerRegisters = std::min<int64_t>(240, spare / consumers / 8 * 8);
+  // What rounding leaves of the others' share is of no use to them.
+  producerRegisters = (entry * threads - consumerRegisters * consumers) / hopper::kWarpgroup / 8 * 8;
   auto registers = [&](int64_t count) {
     auto action = count > entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
     if (count != entry)
@@ -200,7 +202,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   // Whether the next slot is full is asked here, ahead of the sums that are still to be scaled: then the wait for it, when its
   // turn comes, is over.
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
-  Slot next{load(ring[0]), load(ring[1]), load(ring[2]), load(ring[3])};
+  Slot next{load(ring[0]), load(ring[1]), load(ring[2])};
   Value isFull = NVVM::MBarrierTestWaitOp::create(b, loc, b.getI1Type(), barrierOf(next, true), next.parity);
   LLVM::StoreOp::create(b, loc, arith::ExtUIOp::create(b, loc, b.getI32Type(), isFull), nextIsFull);
   return success();
@@ -218,7 +220,9 @@ void Distribution::meetCluster() {
 }
 
 Value Distribution::stagedPointer(const Slot &slot, int64_t offset) {
-  Value address = CodeWords(b, loc).add(slot.data, i32(offset));
+  CodeWords words(b, loc);
+  Value address = words.mul(slot.descriptor, i32(kDescriptorUnit));
+  address = words.add(address, i32(offset - kDescriptorLow * kDescriptorUnit));
   return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
 }
 

@@ -54,8 +54,8 @@ public:
           whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
     Value tasks = arith::SelectOp::create(b, loc, fits, arith::AddIOp::create(b, loc, whole, pieces), tiles);
-    e.loop(widen(first), widen(tasks), widen(clusters), [&](Value index) {
-      Value number = narrow(index), piece = i32(0), isPiece;
+    e.loop(first, tasks, clusters, [&](Value number) {
+      Value piece = i32(0), isPiece;
       if (shape.slabs > 1) {
         isPiece = arith::AndIOp::create(b, loc, fits, cmp(CmpIPredicate::uge, number, whole));
         Value beyond = sub(number, whole);

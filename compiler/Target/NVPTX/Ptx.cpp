@@ -85,3 +85,25 @@ bool vernier::nvptx::relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel) 
   function->setAttr(name, mlir::Builder(module.getContext()).getI32IntegerAttr(int32_t(blocks.getInt()) - 1));
   return true;
 }
+
+bool vernier::nvptx::moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, int64_t steps) {
+  auto function = module.lookupSymbol<mlir::LLVM::LLVMFuncOp>(kernel);
+  auto threads =
+      function ? function->getAttrOfType<mlir::DenseI32ArrayAttr>(mlir::NVVM::NVVMDialect::getMaxntidAttrName()) : nullptr;
+  mlir::NVVM::SetMaxRegisterOp fetching, computing;
+  if (threads)
+    function.walk([&](mlir::NVVM::SetMaxRegisterOp op) {
+      (op.getAction() == mlir::NVVM::SetMaxRegisterAction::decrease ? fetching : computing) = op;
+    });
+  if (!fetching || !computing)
+    return false;
+  // One warpgroup fetches, all others compute.
+  constexpr int64_t warpgroup = 128, unit = 8, least = 24, most = 240;
+  int64_t others = threads[0] / warpgroup - 1;
+  int64_t ofFetching = fetching.getRegCount() + steps * unit * others, ofComputing = computing.getRegCount() - steps * unit;
+  if (ofFetching < least || ofComputing > most || ofFetching > ofComputing)
+    return false;
+  fetching.setRegCount(uint32_t(ofFetching));
+  computing.setRegCount(uint32_t(ofComputing));
+  return true;
+}

@@ -94,7 +94,9 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     auto loadAt = [&](Value iteration) -> SmallVector<Value> {
       if (scales) {
         Value one = arith::ConstantIndexOp::create(b, loc, 1), first = loop.getLowerBound(), step = loop.getStep();
+        // A loop without iterations has a bound below its first: what is loaded for it is its first all the same.
         Value span = arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, loop.getUpperBound(), one), first);
+        span = arith::MaxSIOp::create(b, loc, span, arith::ConstantIndexOp::create(b, loc, 0));
         Value steps = arith::MulIOp::create(b, loc, arith::DivUIOp::create(b, loc, span, step), step);
         return cloneAt(arith::MinUIOp::create(b, loc, iteration, arith::AddIOp::create(b, loc, first, steps)));
       }

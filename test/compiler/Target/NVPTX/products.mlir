@@ -30,7 +30,7 @@
 // CHECK: mbarrier.test_wait.parity.shared
 // CHECK: stmatrix.sync.aligned.m8n8.x4.shared.b16
 // CHECK: cp.async.bulk.tensor.2d.global.shared::cta
-// CHECK: setmaxnreg.dec.sync.aligned.u32 64
+// CHECK: setmaxnreg.dec.sync.aligned.u32 72
 // CHECK: cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster
 func.func @product(%a: !mx.scaled<?x7168, #fp8>, %b: !mx.scaled<4096x7168, #block>) -> tensor<?x4096xbf16> {
   %d = mx.matmul %a, %b : !mx.scaled<?x7168, #fp8>, !mx.scaled<4096x7168, #block> -> tensor<?x4096xbf16>
