@@ -43,6 +43,26 @@ def test_long_sums_in_whole_tiles_and_parts_of_them(left, right, k, summed):
             assert relative(vn.matmul(a, b, dtype), expected) < most
 
 
+@pytest.mark.parametrize("k", (256, 1024))
+def test_more_tiles_than_blocks_run_at_a_time(k, summed, request):
+    """On a GPU, blocks then go from tile to tile, with whole tiles of two slabs and parts of them among one another."""
+    if request.config.getoption("--device") == "cpu":
+        pytest.skip("one tile after the other anyway")
+    n = 4096
+    a, b, weights = quantized((2500, k), vn.FP8, 1), quantized((n, k), vn.FP8_BLOCK, 2), quantized((3 * n, k), vn.FP8_BLOCK, 3)
+    experts = vn.ScaledTensor(
+        weights.payload.reshape(3, n, -1), weights.scales.reshape(3, n // 128, -1), vn.FP8_BLOCK, (3, n, k)
+    )
+    o = np.array([0, 700, 1950, 2500], np.int32)
+    expected = ref.matmul(to_reference(a), to_reference(b))
+    every = ref.matmul(to_reference(a), to_reference(weights))
+    grouped = np.concatenate([every[o[e] : o[e + 1], e * n : (e + 1) * n] for e in range(3)])
+    for dtype, most in ((vn.float32, summed), (vn.bfloat16, 3e-3)):
+        for result, wanted in ((vn.matmul(a, b, dtype), expected), (vn.grouped_matmul(a, experts, o, dtype), grouped)):
+            worst = np.abs(np.asarray(result, np.float64) - wanted).max(axis=1) / np.abs(wanted).max(axis=1)
+            assert worst.max() < 4 * most, f"row {worst.argmax()}"
+
+
 @pytest.mark.parametrize("k", (1, 30, 128, 200))
 def test_plain_matmul_with_any_k(k, summed):
     a, b = draw("normal", (33, k), 1).astype(ml_dtypes.bfloat16), draw("normal", (50, k), 2).astype(ml_dtypes.bfloat16)

@@ -368,7 +368,8 @@ void Distribution::awaitStores(int64_t pending) {
 LogicalResult Distribution::storeTile(hopper::StoreTileOp op) {
   VectorType type = tileType(op.getValue());
   int64_t cols = type.getDimSize(1), warpgroups = layout.threads() / hopper::kWarpgroup;
-  if (!roles || !op.getShared() || layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols))
+  if (!roles || !op.getShared() || layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols) ||
+      type.getDimSize(0) != 64 * warpgroups)
     return op.emitError() << "expected the layout of accumulators and shared memory, but got " << layout;
   hopper::StagedType part = op.transferred();
   int64_t place = op.sharedBytes() / int64_t(op.getBuffers()), mine = place / warpgroups;

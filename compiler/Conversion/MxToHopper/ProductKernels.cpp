@@ -398,8 +398,9 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
   };
   if (left.format && (!known(left.format) || !known(right.format)))
     return "scaled operands must have blocks of 1x128, 128x128, 32x128 or 1x32 on sm_90a";
-  int64_t depth = mx::shapeOf(op.getLeft().getType()).back(), bytes = depth * left.element.getIntOrFloatBitWidth() / 8;
-  if (ShapedType::isDynamic(depth) || depth == 0 || bytes % 16)
+  int64_t depth = mx::shapeOf(op.getLeft().getType()).back(), rightDepth = mx::shapeOf(op.getRight().getType()).back();
+  int64_t bytes = depth * left.element.getIntOrFloatBitWidth() / 8;
+  if (ShapedType::isDynamic(depth) || ShapedType::isDynamic(rightDepth) || depth == 0 || bytes % 16)
     return "K must be known and a multiple of " + std::to_string(128 / left.element.getIntOrFloatBitWidth()) + " on sm_90a";
   return {};
 }

@@ -75,13 +75,24 @@ LogicalResult MultiplyOp::verify() {
 
 LogicalResult FetchScalesOp::verify() {
   int64_t blocks = int64_t(getBlocks()), word = int64_t(getWord());
-  if (blocks < 1 || getResult().getType().getCount() % blocks)
-    return emitOpError() << "expected scales of " << blocks << " columns, but got " << getResult().getType();
-  int64_t columns = llvm::cast<MemRefType>(getMemref().getType()).getShape().back();
-  if (word < 1 || word > 8 || !llvm::isPowerOf2_64(uint64_t(word)) ||
-      (word > 1 && (word % blocks || ShapedType::isDynamic(columns) || columns % word)))
-    return emitOpError() << "expected columns in words of 1, 2, 4 or 8 with " << blocks << " together, but got " << word
+  auto count = [](int64_t n) { return n >= 1 && n <= 8 && llvm::isPowerOf2_64(uint64_t(n)); };
+  if (!count(blocks) || getResult().getType().getCount() % blocks)
+    return emitOpError() << "expected scales of 1, 2, 4 or 8 columns, but got " << blocks << " in " << getResult().getType();
+  // Addresses count rows of a known length.
+  auto columnsOf = [](Value memref) {
+    auto type = llvm::cast<MemRefType>(memref.getType());
+    return type.getRank() == 2 ? type.getShape().back() : ShapedType::kDynamic;
+  };
+  int64_t columns = columnsOf(getMemref());
+  if (ShapedType::isDynamic(columns) || !count(word) || (word > 1 && (word % blocks || columns % word)))
+    return emitOpError() << "expected known columns in words of 1, 2, 4 or 8 with " << blocks << " together, but got " << word
                          << " of " << getMemref().getType();
+  if (!getFactor())
+    return success();
+  int64_t factors = columnsOf(getFactor());
+  if (ShapedType::isDynamic(factors) || factors % iterationsAWord())
+    return emitOpError() << "expected known columns, a multiple of " << iterationsAWord() << ", of the factor, but got "
+                         << getFactor().getType();
   return success();
 }
 
@@ -101,6 +112,11 @@ LogicalResult StoreTileOp::verify() {
     return emitOpError() << "expected a tile of the memref's bf16, f16 or f32, but got " << tile;
   if (tile.getDimSize(0) % 64 || tile.getDimSize(1) % transferred().getCols())
     return emitOpError() << "expected multiples of 64 x " << transferred().getCols() << ", but got " << tile;
+  if (getBuffers() < 1)
+    return emitOpError() << "expected at least one buffer";
+  int64_t columns = llvm::cast<MemRefType>(getMemref().getType()).getShape().back();
+  if (ShapedType::isDynamic(columns) || columns * tile.getElementTypeBitWidth() % 128)
+    return emitOpError() << "expected rows of a known multiple of 16 bytes, but got " << getMemref().getType();
   return success();
 }
 

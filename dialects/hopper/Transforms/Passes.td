@@ -45,7 +45,7 @@ def UnrollRing : Pass<"hopper-unroll-ring", "::mlir::func::FuncOp"> {
     belongs to the next slot, its addresses and whether it is full, is then found among the sums of the one before.
 
     Before: `scf.for %k = %c0 to %c4096 step %c128 { %s = hopper.await ... hopper.release %s }`;
-    after: `scf.for %k = %c0 to %c4096 step %c512 { ... }`, with four times the body.
+    after: `scf.for %k = %c0 to %c4096 step %c256 { ... }`, with twice the body.
   }];
   let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
 }

@@ -101,7 +101,7 @@ func.func @no_height(%o: memref<?xi32>, %i: index) {
 // -----
 
 func.func @part_of_a_word(%m: memref<?x6xi8>, %i: index) {
-  // expected-error@+1 {{expected columns in words of 1, 2, 4 or 8 with 1 together, but got 4 of 'memref<?x6xi8>'}}
+  // expected-error@+1 {{expected known columns in words of 1, 2, 4 or 8 with 1 together, but got 4 of 'memref<?x6xi8>'}}
   %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 1 word 4 : memref<?x6xi8> -> !hopper.scales<128>
   return
 }
@@ -109,7 +109,7 @@ func.func @part_of_a_word(%m: memref<?x6xi8>, %i: index) {
 // -----
 
 func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
-  // expected-error@+1 {{expected scales of 3 columns, but got '!hopper.scales<128>'}}
+  // expected-error@+1 {{expected scales of 1, 2, 4 or 8 columns, but got 3 in '!hopper.scales<128>'}}
   %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 3 word 1 : memref<?x8xi8> -> !hopper.scales<128>
   return
 }
@@ -119,5 +119,21 @@ func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
 func.func @wide_store(%t: vector<128x128xf64>, %m: memref<?x128xf64>, %i: index) {
   // expected-error@+1 {{expected a tile of the memref's bf16, f16 or f32, but got 'vector<128x128xf64>'}}
   hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xf64>, memref<?x128xf64>
+  return
+}
+
+// -----
+
+func.func @unknown_columns_of_scales(%m: memref<?x?xi8>, %i: index) {
+  // expected-error@+1 {{expected known columns in words of 1, 2, 4 or 8 with 1 together}}
+  %s = hopper.fetch_scales %m[%i, %i] limit %i height 1 blocks 1 word 1 : memref<?x?xi8> -> !hopper.scales<128>
+  return
+}
+
+// -----
+
+func.func @rows_that_the_copy_engine_cannot_write(%t: vector<128x128xbf16>, %m: memref<?x100xbf16>, %i: index) {
+  // expected-error@+1 {{expected rows of a known multiple of 16 bytes, but got 'memref<?x100xbf16>'}}
+  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xbf16>, memref<?x100xbf16>
   return
 }

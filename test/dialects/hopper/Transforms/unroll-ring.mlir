@@ -30,7 +30,7 @@ func.func @even(%zero: vector<128x128xf32>) {
   return
 }
 
-// How often a loop goes round must be known, and a multiple of two.
+// How often a loop goes round must be known,
 // CHECK-LABEL: func.func @unknown
 // CHECK-COUNT-1: hopper.await
 // CHECK-NOT: hopper.await
@@ -44,6 +44,61 @@ func.func @unknown(%end: index) {
   } compute {
     scf.for %k = %c0 to %end step %c128 {
       %s = hopper.await : index
+      %a = hopper.staged %s at 0 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.staged %s at 16384 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      hopper.release %s
+    }
+  }
+  return
+}
+
+// and a multiple of two,
+// CHECK-LABEL: func.func @odd
+// CHECK-COUNT-1: hopper.await
+// CHECK-NOT: hopper.await
+func.func @odd() {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %end = arith.constant 1152 : index
+  hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
+    %e = hopper.acquire : index
+  } scales {
+    %e = hopper.acquire : index
+  } compute {
+    scf.for %k = %c0 to %end step %c128 {
+      %s = hopper.await : index
+      %a = hopper.staged %s at 0 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.staged %s at 16384 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      hopper.release %s
+    }
+  }
+  return
+}
+
+// and more than two: what is left must be a loop.
+// CHECK-LABEL: func.func @two
+// CHECK: scf.for
+// CHECK-COUNT-1: hopper.await
+// CHECK-NOT: hopper.await
+func.func @two() {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %end = arith.constant 256 : index
+  hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
+    %e = hopper.acquire : index
+  } scales {
+    %e = hopper.acquire : index
+  } compute {
+    scf.for %k = %c0 to %end step %c128 {
+      %s = hopper.await : index
+      %a = hopper.staged %s at 0 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.staged %s at 16384 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+      %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
       hopper.release %s
     }
   }
