@@ -11,7 +11,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   ProductShape shape;
   // 128 columns of FP32 sums are 64 registers a thread and slab, and 64 more while partial sums are scaled apart.
   if (needs.cols)
-    shape.cols = std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), 32, 128);
+    shape.cols =
+        std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), std::max<int64_t>(32, needs.blockCols), 128);
   // Scales of columns, one each, are registers too.
   shape.slabs = needs.scaleRows == 1 ? 1 : 2;
   // At 1400 TFLOPS, tiles of 256 x 128 would read 8 TB/s from the L2 cache, which gives less: two blocks share 5 of them.

@@ -11,6 +11,7 @@ struct ProductNeeds {
   int64_t cols = 0;         ///< of the result; 0: a run-time number.
   int64_t scaledBlocks = 1; ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
   int64_t storedBits = 0;   ///< of an element of the result that leaves through shared memory; 0: it does not.
+  int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };
 

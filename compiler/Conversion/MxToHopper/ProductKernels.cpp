@@ -29,9 +29,8 @@ struct Operand {
 class ProductKernel {
 public:
   ProductKernel(TileEmitter &e, const heuristics::ProductShape &shape)
-      : e(e), b(e.builder()), loc(e.location()), shape(shape), op(llvm::cast<mx::ProductInterface>(e.ops.ops.front())),
-        result(op->getResult(0)), left(op.getLeft()), right(op.getRight()),
-        depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
+      : e(e), b(e.builder()), loc(e.location()), shape(shape), op(e.plan.product), result(op->getResult(0)), left(op.getLeft()),
+        right(op.getRight()), depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
     resultShape = llvm::cast<RankedTensorType>(result.getType()).getShape();
   }
 
@@ -202,13 +201,13 @@ private:
     Sum group = sumOf(matrix);
     if (shape.slabs == 1)
       return emitSlabs(tile, group, 1);
-    auto branch = scf::IfOp::create(
-        b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, tile.rows, e.index(shape.slabRows())), /*withElse=*/true);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(branch.thenBlock());
-    emitSlabs(tile, group, shape.slabs);
-    b.setInsertionPointToStart(branch.elseBlock());
-    emitSlabs(tile, group, 1);
+    either(arith::CmpIOp::create(b, loc, CmpIPredicate::ugt, tile.rows, e.index(shape.slabRows())),
+           [&](bool several) { emitSlabs(tile, group, several ? shape.slabs : 1); });
+  }
+
+  /// What is emitted for true, or for false.
+  void either(Value condition, llvm::function_ref<void(bool)> body) {
+    e.when(condition, [&] { body(true); }, [&] { body(false); });
   }
 
   /// FP32 scales of the blocks of K in a staged tile, one block behind the other: of each, one a row, and one a block of
@@ -248,18 +247,38 @@ private:
     for (int64_t slab = 0; slab < slabs; ++slab) {
       // Most slabs are whole: then no thread has to ask, and all that it moves is on its way at once.
       Value least = e.index((slab + 1) * shape.slabRows());
-      auto whole = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::uge, stored.rows, least),
-                                     /*withElse=*/true);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(whole.thenBlock());
-      Rows rows{rowsOf(stored, slab).index, {}, {}};
-      if (shape.buffers)
-        storeTile(loop.getResult(slab), rows, e.addTo(stored.firstRow, slab * shape.slabRows()));
-      else
-        store(loop.getResult(slab), rows);
-      b.setInsertionPointToStart(whole.elseBlock());
-      store(loop.getResult(slab), rowsOf(stored, slab));
+      either(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, stored.rows, least), [&](bool whole) {
+        Value sum = loop.getResult(slab), first = e.addTo(stored.firstRow, slab * shape.slabRows());
+        Rows rows = rowsOf(stored, slab);
+        if (whole)
+          rows = {rows.index, {}, {}};
+        if (hasEpilogue()) {
+          Value skipped = e.index(slab * shape.slabRows());
+          Value left = whole ? e.index(shape.slabRows()) : arith::SubIOp::create(b, loc, stored.rows, skipped).getResult();
+          storeOutputs(resultOf(sum, rows), {first, left, tile.blockIndex}, whole);
+        } else if (whole && shape.buffers) {
+          storeTile(sum, rows, first);
+        } else {
+          store(sum, rows);
+        }
+      });
     }
+  }
+
+  /// Whether the kernel's results are made from the product's rather than that alone.
+  bool hasEpilogue() const { return e.ops.ops.size() > 1; }
+
+  /// The kernel's results for a slab of the product.
+  void storeOutputs(Value product, const Tile &slab, bool whole) {
+    e.beginTile(slab, whole);
+    e.give(result, product);
+    Chunk chunk{firstCol, {}};
+    if (Value limit = columnLimit()) // a tile of a cluster's last block may lie beyond it
+      chunk.valid = arith::MinUIOp::create(
+          b, loc, arith::SubIOp::create(b, loc, arith::MaxUIOp::create(b, loc, limit, firstCol), firstCol),
+          e.index(shape.cols));
+    for (const mx::Segment &segment : e.plan.segments)
+      e.storeSegment(segment, chunk);
   }
 
   /// A tile of a matrix in the result's shape, on its way from memory while the last of the sum is computed.
@@ -348,7 +367,11 @@ private:
     Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
     auto clear = [&](Value begin, Value end) {
       e.loop(begin, end, e.index(e.R), [&](Value row) {
-        Rows rows = rowsOf({row, arith::SubIOp::create(b, loc, end, row), {}}, 0);
+        Value left = arith::SubIOp::create(b, loc, end, row);
+        if (hasEpilogue())
+          return storeOutputs(e.zeros(e.tile(e.R, e.C, element)), {row, arith::MinUIOp::create(b, loc, left, e.index(e.R)), {}},
+                              /*whole=*/false);
+        Rows rows = rowsOf({row, left, {}}, 0);
         hopper::StoreOp::create(b, loc, e.zeros(e.tile(e.R, e.C, element)), e.outputBuffer(result), rows.index, rows.valid,
                                 firstCol, columnLimit(), e.stride(result, 0), alignment());
       });
@@ -384,7 +407,7 @@ private:
 } // namespace
 
 std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
-  auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
+  mx::ProductInterface op = mx::KernelOps::of(kernel).product();
   if (op.getContraction() == mx::Contraction::Rows)
     return "operands whose rows are contracted must be turned first on sm_90a";
   Operand left(op.getLeft()), right(op.getRight());
@@ -406,7 +429,7 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
 }
 
 heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
-  auto op = llvm::cast<mx::ProductInterface>(mx::KernelOps::of(kernel).ops.front());
+  mx::ProductInterface op = mx::KernelOps::of(kernel).product();
   Operand left(op.getLeft());
   heuristics::ProductNeeds needs;
   int64_t cols = mx::shapeOf(op->getResult(0).getType()).back();
@@ -416,8 +439,14 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   // Rows that the copy engine can write: known, and a multiple of 16 bytes.
   Type element = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
   // What is added to the sum arrives in registers, where addresses of shared memory find no room beside it.
-  if (int64_t bits = element.getIntOrFloatBitWidth(); needs.cols && needs.cols * bits % 128 == 0 && !op.getAddend())
+  mx::KernelOps ops = mx::KernelOps::of(kernel);
+  bool alone = ops.ops.size() == 1 && !op.getAddend();
+  if (int64_t bits = element.getIntOrFloatBitWidth(); needs.cols && needs.cols * bits % 128 == 0 && alone)
     needs.storedBits = bits;
+  for (Operation *beside : ops.ops)
+    for (Type type : beside->getResultTypes())
+      if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type))
+        needs.blockCols = std::max(needs.blockCols, scaled.getFormat().getBlockCols());
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);
 }

@@ -137,10 +137,14 @@ Value TileEmitter::rowNumber(Value index, int64_t gridRows) {
   return vector::BroadcastOp::create(b, loc, tile(gridRows, 1, b.getI32Type()), narrow);
 }
 
-void TileEmitter::beginTile(const Tile &tile) {
+void TileEmitter::beginTile(const Tile &tile, bool whole) {
   current = tile;
   auto type = VectorType::get({R, 1}, b.getI32Type());
   Value numbers = hopper::RowsOp::create(b, loc, type, tile.firstRow);
+  if (whole) {
+    rows = {numbers, {}, {}};
+    return;
+  }
   Value end = rowNumber(add(tile.firstRow, tile.rows), R), last = rowNumber(addTo(add(tile.firstRow, tile.rows), -1), R);
   rows = {arith::MinUIOp::create(b, loc, numbers, last), arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end), {}};
 }
@@ -154,13 +158,18 @@ void TileEmitter::loop(Value begin, Value end, Value step, llvm::function_ref<vo
   memo.pop_back();
 }
 
-void TileEmitter::when(Value condition, llvm::function_ref<void()> body) {
+void TileEmitter::when(Value condition, llvm::function_ref<void()> body, llvm::function_ref<void()> otherwise) {
   OpBuilder::InsertionGuard guard(b);
-  auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
-  b.setInsertionPointToStart(branch.thenBlock());
-  memo.emplace_back();
-  body();
-  memo.pop_back();
+  auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/bool(otherwise));
+  auto in = [&](Block *block, llvm::function_ref<void()> emit) {
+    b.setInsertionPointToStart(block);
+    memo.emplace_back();
+    emit();
+    memo.pop_back();
+  };
+  in(branch.thenBlock(), body);
+  if (otherwise)
+    in(branch.elseBlock(), otherwise);
 }
 
 mx::Size TileEmitter::columnsOf(Value value, int64_t width) const {
@@ -333,6 +342,8 @@ std::pair<Value, int64_t> TileEmitter::concatPiece(mx::ConcatOp op, int64_t offs
 }
 
 TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chunk, int64_t offset) {
+  if (Value known = given.lookup(value))
+    return {known, {}};
   Operation *op = value.getDefiningOp();
   if (auto quantize = llvm::dyn_cast<mx::QuantizeOp>(op))
     return quantized(quantize, at, chunk, offset);

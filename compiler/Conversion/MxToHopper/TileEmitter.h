@@ -65,10 +65,13 @@ public:
   void clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, mlir::Value first, mlir::Value last);
 
   // --- control ---
-  void beginTile(const Tile &tile);
+  /// `whole`: all rows of the tile are there.
+  void beginTile(const Tile &tile, bool whole = false);
+  /// The value of an operation that is computed elsewhere, for the tile at hand.
+  void give(mlir::Value value, mlir::Value tile) { given[value] = tile; }
   const Rows &tileRows() const { return rows; }
   void loop(mlir::Value begin, mlir::Value end, mlir::Value step, llvm::function_ref<void(mlir::Value)> body);
-  void when(mlir::Value condition, llvm::function_ref<void()> body);
+  void when(mlir::Value condition, llvm::function_ref<void()> body, llvm::function_ref<void()> otherwise = {});
   /// Number of chunks of a segment of `width` columns (run-time: the columns of `value`).
   mlir::Value countChunks(mlir::Value value, int64_t width);
   /// The chunk with a number.
@@ -166,6 +169,7 @@ private:
   Rows rows;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> inputs, outputs;
   llvm::DenseMap<mlir::Operation *, mlir::Value> rowReductions;
+  llvm::DenseMap<mlir::Value, mlir::Value> given;
   llvm::SmallVector<mx::Size> wanted;
   std::map<int64_t, mlir::Value> indices;
   std::vector<std::map<Key, TileValue>> memo;

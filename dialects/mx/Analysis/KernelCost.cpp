@@ -23,13 +23,18 @@ int64_t vernier::mx::bytesOf(Type type, const CostModel &model) {
 }
 
 /// Rough FP32 operations per element of the result.
-static int64_t workOf(Operation *op) {
+static int64_t workOf(Operation *op, const CostModel &model) {
   if (llvm::isa<QuantizeOp, RequantizeOp>(op))
     return 16;
   if (llvm::isa<DequantizeOp, TransposeOp>(op))
     return 8;
   if (llvm::isa<SigmoidOp>(op) || op->getName().getDialectNamespace() == "math")
     return 12;
+  if (auto product = llvm::dyn_cast<ProductInterface>(op)) {
+    // Tensor cores make some forty products while others make one.
+    int64_t depth = shapeOf(product.getLeft().getType())[product.getContraction() == Contraction::Rows ? 0 : 1];
+    return 2 * (ShapedType::isDynamic(depth) ? model.nominalSize : depth) / 40;
+  }
   if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
     return 2 * shapeOf(unpermute.getIndex().getType())[1];
   return 1;
@@ -52,7 +57,7 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
       cost.bytesRead += bytesOf(operand.getType(), model);
     }
     for (Value result : op->getResults())
-      cost.operations += workOf(op) * elementsOf(result.getType(), model);
+      cost.operations += workOf(op, model) * elementsOf(result.getType(), model);
   }
   // A value computed for a gather is computed once for every destination; k copies of a row, k times.
   for (Operation *op : kernel.ops)

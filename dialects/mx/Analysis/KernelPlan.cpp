@@ -18,6 +18,11 @@ KernelOps KernelOps::of(KernelOp kernel) {
   return result;
 }
 
+ProductInterface KernelOps::product() const {
+  auto found = llvm::find_if(ops, [](Operation *op) { return llvm::isa<ProductInterface>(op); });
+  return found == ops.end() ? ProductInterface() : llvm::cast<ProductInterface>(*found);
+}
+
 static unsigned rankOf(Value value) { return shapeOf(value.getType()).size(); }
 
 SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
@@ -34,11 +39,13 @@ SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
   return segments;
 }
 
+static std::string nameOf(Operation *op) { return op->getName().getStringRef().str(); }
+
 namespace {
 /// Walks from the outputs to the operands, asking of each operation what it asks of its operands.
 class Planner {
 public:
-  Planner(const KernelOps &kernel, const Sizes &sizes) : kernel(kernel), sizes(sizes) {}
+  Planner(const KernelOps &kernel, const Sizes &sizes, const KernelRules &rules) : kernel(kernel), sizes(sizes), rules(rules) {}
 
   PlanResult run() {
     bool good = plan();
@@ -53,6 +60,8 @@ private:
   }
 
   bool plan();
+  bool planProduct();
+  bool fromProduct(Value value);
   bool planOutput(Value output);
   bool demand(Value value, Role role, bool gathered);
   bool demandOperands(Operation *op, Role role, bool gathered);
@@ -64,6 +73,7 @@ private:
 
   const KernelOps &kernel;
   const Sizes &sizes;
+  const KernelRules &rules;
   KernelPlan result;
   std::string reason;
   bool haveRows = false, ungroupedTiles = false;
@@ -73,23 +83,21 @@ private:
   llvm::DenseSet<Operation *> visitedRowReductions;
   std::set<std::tuple<void *, int, bool>> visited;
   llvm::DenseMap<Value, unsigned> stages;
+  llvm::DenseMap<Value, bool> ofProduct;
 };
 } // namespace
 
-static std::string nameOf(Operation *op) { return op->getName().getStringRef().str(); }
-
 bool Planner::plan() {
-  if (llvm::any_of(kernel.ops, [](Operation *op) { return llvm::isa<ProductInterface>(op); })) {
+  if ((result.product = kernel.product())) {
     result.kind = KernelKind::Product;
-    for (Operation *op : kernel.ops)
-      if (!llvm::isa<ProductInterface>(op) || kernel.ops.size() > 1)
-        return refuse("a matrix product is a kernel of its own on this target");
-    return true;
-  }
-  if (llvm::any_of(kernel.outputs, [](Value output) {
-        auto reduce = output.getDefiningOp<ReduceOp>();
-        return reduce && reduce.getAxis() == 0;
-      }))
+    if (kernel.ops.size() == 1)
+      return true;
+    if (!planProduct())
+      return false;
+  } else if (llvm::any_of(kernel.outputs, [](Value output) {
+               auto reduce = output.getDefiningOp<ReduceOp>();
+               return reduce && reduce.getAxis() == 0;
+             }))
     result.kind = KernelKind::Columns;
   for (Value output : kernel.outputs)
     if (!planOutput(output))
@@ -136,6 +144,46 @@ bool Planner::plan() {
     }
   }
   return true;
+}
+
+/// What may stand beside a product: operations that a tile of its result is enough for.
+bool Planner::planProduct() {
+  if (!rules.epilogues)
+    return refuse("a matrix product is a kernel of its own on this target");
+  Value product = result.product->getResult(0);
+  if (rankOf(product) != 2)
+    return refuse("gradients of weights are a kernel of their own");
+  for (Operation *op : kernel.ops) {
+    if (op != result.product && llvm::isa<ProductInterface>(op))
+      return refuse("two matrix products have no tiles in common");
+    bool wanders = llvm::isa<SliceOp, ConcatOp, PermuteOp, UnpermuteOp, ReduceOp, TransposeOp>(op);
+    if (wanders && llvm::any_of(op->getOperands(), [&](Value operand) { return fromProduct(operand); }))
+      return refuse(nameOf(op) + " needs more of a product than the tile that one block has of it");
+    if (llvm::isa<ReduceOp, UnpermuteOp, TransposeOp>(op))
+      return refuse(nameOf(op) + " beside a matrix product");
+    for (Value made : op->getResults())
+      if (auto scaled = llvm::dyn_cast<ScaledType>(made.getType()); scaled && scaled.getFormat().getBlockRows() > 1)
+        return refuse("blocks that span rows need more of a product than the threads of one block share");
+  }
+  for (Value operand : result.product->getOperands())
+    if (kernel.contains(operand))
+      return refuse("what a product multiplies must be in memory first");
+  for (Value output : kernel.outputs)
+    if (rankOf(output) != 2 || !fromProduct(output))
+      return refuse("a result beside that of a product has nothing of it");
+  return true;
+}
+
+/// Whether a value hangs on the product's result.
+bool Planner::fromProduct(Value value) {
+  if (!kernel.contains(value))
+    return false;
+  if (value == result.product->getResult(0))
+    return true;
+  if (auto it = ofProduct.find(value); it != ofProduct.end())
+    return it->second;
+  bool found = llvm::any_of(value.getDefiningOp()->getOperands(), [&](Value operand) { return fromProduct(operand); });
+  return ofProduct[value] = found;
 }
 
 bool Planner::planOutput(Value output) {
@@ -229,6 +277,8 @@ bool Planner::demand(Value value, Role role, bool gathered) {
 }
 
 bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
+  if (op == result.product)
+    return role == Role::Full || refuse("the result of a product is used as a vector");
   if (llvm::isa<TransposeOp>(op))
     return refuse("a transposed value is used further: its rows are columns of this kernel");
   if (auto broadcast = llvm::dyn_cast<BroadcastOp>(op)) {
@@ -319,7 +369,7 @@ bool Planner::aligned(Value value, int64_t begin, int64_t width) {
     }
     return true;
   }
-  if (llvm::isa<BroadcastOp, ReduceOp>(op))
+  if (llvm::isa<BroadcastOp, ReduceOp, ProductInterface>(op))
     return true;
   return llvm::all_of(op->getOperands(), [&](Value operand) { return aligned(operand, begin, width); });
 }
@@ -378,7 +428,9 @@ unsigned Planner::stageOf(Value value) {
   return stages[value] = stage;
 }
 
-PlanResult vernier::mx::planKernel(const KernelOps &kernel, const Sizes &sizes) { return Planner(kernel, sizes).run(); }
+PlanResult vernier::mx::planKernel(const KernelOps &kernel, const Sizes &sizes, const KernelRules &rules) {
+  return Planner(kernel, sizes, rules).run();
+}
 
 LogicalResult vernier::mx::forEachKernel(func::FuncOp function, const Sizes &sizes,
                                          llvm::function_ref<LogicalResult(KernelOp, const KernelPlan &)> visit) {

@@ -16,6 +16,8 @@ struct KernelOps {
 
   static KernelOps of(KernelOp kernel);
   bool contains(mlir::Value value) const { return value.getDefiningOp() && ops.contains(value.getDefiningOp()); }
+  /// The first product, or null.
+  ProductInterface product() const;
 };
 
 /// How one value is wanted for one row of the row space.
@@ -30,7 +32,12 @@ enum class Role {
 enum class KernelKind {
   Rows,    ///< every output is made from tiles of whole rows, independently of other tiles.
   Columns, ///< reductions over all rows; independent between columns.
-  Product, ///< one matrix product.
+  Product, ///< one matrix product, and what becomes of its result tile by tile.
+};
+
+/// What a target's kernels can hold beside what all can.
+struct KernelRules {
+  bool epilogues = true; ///< operations on the result of a product.
 };
 
 /// One output, or a part of its columns that is computed alike.
@@ -42,6 +49,7 @@ struct Segment {
 
 struct KernelPlan {
   KernelKind kind = KernelKind::Rows;
+  ProductInterface product; ///< of a kernel of that kind.
   Size rows;                ///< rows of the row space.
   int64_t rowTile = 1;      ///< rows that must be seen together: the largest block height.
   int64_t blockCols = 1;    ///< columns that must be seen together: the largest block width.
@@ -66,7 +74,7 @@ struct PlanResult {
   std::string reason;
 };
 
-PlanResult planKernel(const KernelOps &kernel, const Sizes &sizes);
+PlanResult planKernel(const KernelOps &kernel, const Sizes &sizes, const KernelRules &rules = {});
 
 /// Plans the kernels of a fused function, in order. Anything else in it, or a kernel without a plan, is an error.
 mlir::LogicalResult forEachKernel(mlir::func::FuncOp function, const Sizes &sizes,

@@ -33,9 +33,11 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
     separateBroadcasts(block);
     computeReturnedConstants(block);
     Sizes sizes(function);
-    std::vector<Cluster> clusters = formClusters(block, sizes, CostModel());
+    KernelRules rules;
+    rules.epilogues = epilogues;
+    std::vector<Cluster> clusters = formClusters(block, sizes, CostModel(), rules);
     for (Cluster &cluster : clusters)
-      if (PlanResult plan = planKernel(cluster.kernel, sizes); !plan.plan) {
+      if (PlanResult plan = planKernel(cluster.kernel, sizes, rules); !plan.plan) {
         cluster.kernel.ops.back()->emitError() << "no kernel can hold this operation: " << plan.reason;
         return signalPassFailure();
       }

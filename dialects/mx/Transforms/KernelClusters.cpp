@@ -12,7 +12,8 @@ using namespace vernier::mx;
 namespace {
 class Search {
 public:
-  Search(Block &block, const Sizes &sizes, const CostModel &model) : sizes(sizes), model(model) {
+  Search(Block &block, const Sizes &sizes, const CostModel &model, const KernelRules &rules)
+      : sizes(sizes), model(model), rules(rules) {
     for (auto [i, op] : llvm::enumerate(block.without_terminator()))
       order[&op] = i;
     for (auto &[op, i] : order)
@@ -102,7 +103,7 @@ private:
     if (pathOutside(a.kernel, b.kernel) || pathOutside(b.kernel, a.kernel))
       return {{}, 0, "another kernel lies between them"};
     KernelOps kernel = unite(a, b);
-    PlanResult plan = planKernel(kernel, sizes);
+    PlanResult plan = planKernel(kernel, sizes, rules);
     if (!plan.plan)
       return {{}, 0, plan.reason};
     double apart = costOf(a.kernel, model).microseconds + costOf(b.kernel, model).microseconds;
@@ -213,7 +214,7 @@ private:
           copies.insert(op);
       KernelOps kernel = make(ops, &copies);
       kernel.outputs = reader->kernel.outputs;
-      if (!planKernel(kernel, sizes).plan)
+      if (!planKernel(kernel, sizes, rules).plan)
         return;
       before += costOf(reader->kernel, model).microseconds;
       after += costOf(kernel, model).microseconds;
@@ -294,12 +295,14 @@ private:
 
   const Sizes &sizes;
   const CostModel &model;
+  const KernelRules &rules;
   llvm::DenseMap<Operation *, unsigned> order;
   std::vector<Cluster> clusters;
   std::map<std::pair<std::vector<void *>, std::vector<void *>>, double> tried;
 };
 } // namespace
 
-std::vector<Cluster> vernier::mx::formClusters(Block &block, const Sizes &sizes, const CostModel &model) {
-  return Search(block, sizes, model).run();
+std::vector<Cluster> vernier::mx::formClusters(Block &block, const Sizes &sizes, const CostModel &model,
+                                               const KernelRules &rules) {
+  return Search(block, sizes, model, rules).run();
 }

@@ -15,7 +15,7 @@ struct Cluster {
 };
 
 /// Divides the operations of a block (its terminator apart) into kernels, in an order in which they can run.
-std::vector<Cluster> formClusters(mlir::Block &block, const Sizes &sizes, const CostModel &model);
+std::vector<Cluster> formClusters(mlir::Block &block, const Sizes &sizes, const CostModel &model, const KernelRules &rules);
 
 } // namespace vernier::mx
 

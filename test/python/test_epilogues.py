@@ -1,0 +1,90 @@
+"""What becomes of a product's result belongs to the product's kernel, and has the bits that it has apart from it."""
+
+import numpy as np
+import pytest
+import vernier as vn
+from helpers import draw
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs import VernierBackend, run
+from test_fusion import STEP, assert_equal
+
+EPILOGUES = {
+    "silu": lambda y, bias, weight, other: vn.silu(y),
+    "bias": lambda y, bias, weight, other: y.astype(vn.float32) + bias,
+    "routing weight": lambda y, bias, weight, other: y * weight[:, None],
+    "residual": lambda y, bias, weight, other: (y.astype(vn.float32) + other).astype(vn.bfloat16),
+    "FP8": lambda y, bias, weight, other: vn.quantize(y, vn.FP8),
+    "MXFP4": lambda y, bias, weight, other: vn.quantize(vn.silu(y), vn.MXFP4),
+    "three results": lambda y, bias, weight, other: (y, vn.quantize(y, vn.FP8), vn.quantize(y * weight[:, None], vn.MXFP8)),
+    "re-encoded": lambda y, bias, weight, other: vn.requantize(vn.quantize(y, vn.FP8), vn.MXFP4),
+    "stochastic": lambda y, bias, weight, other: vn.quantize(y, vn.MXFP4.replace(rounding="stochastic"), seed=7),
+}
+
+
+def same(actual, expected):
+    actual, expected = (v if isinstance(v, (tuple, list)) else (v,) for v in (actual, expected))
+    for number, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        assert_equal(a, e, f"result {number}")
+
+
+@pytest.mark.parametrize("name", EPILOGUES)
+@pytest.mark.parametrize("dtype", (vn.float32, vn.bfloat16))
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 128, 128), (300, 384, 1024)])
+def test_epilogue(name, dtype, m, n, k):
+    a, b = vn.quantize(draw("outliers", (m, k), 1), vn.FP8), vn.quantize(draw("normal", (n, k), 2), vn.FP8_BLOCK)
+    rest = draw("normal", (n,), 3), draw("normal", (m,), 4), draw("normal", (m, n), 5)
+    epilogue = EPILOGUES[name]
+    product = vn.jit(lambda a, b: vn.matmul(a, b, dtype))
+    fused = vn.jit(lambda a, b, *rest: epilogue(vn.matmul(a, b, dtype), *rest))
+    same(fused(a, b, *rest), vn.jit(epilogue)(product(a, b), *rest))
+
+
+@pytest.mark.parametrize("n", (40, 96, 100, 130))
+def test_columns_that_fill_no_tile(n):
+    a, b = vn.quantize(draw("normal", (200, 256), 1), vn.FP8), vn.quantize(draw("normal", (n, 256), 2), vn.FP8_BLOCK)
+    bias = draw("normal", (n,), 3)
+    fused = vn.jit(lambda a, b, c: vn.silu(vn.matmul(a, b, vn.float32) + c))
+    same(fused(a, b, bias), vn.jit(lambda y, c: vn.silu(y + c))(vn.matmul(a, b, vn.float32), bias))
+
+
+@pytest.mark.parametrize("offsets", ([0, 100, 100, 260, 300], [10, 20, 30, 31, 290], [0, 0, 0, 0, 0]))
+def test_rows_of_no_group_are_what_becomes_of_zero(offsets):
+    a = vn.quantize(draw("normal", (300, 256), 1), vn.FP8)
+    w = vn.quantize(draw("normal", (4 * 256, 256), 2), vn.FP8_BLOCK)
+    w = vn.ScaledTensor(w.payload.reshape(4, 256, 256), w.scales.reshape(4, 2, 2), vn.FP8_BLOCK, (4, 256, 256))
+    o, bias = np.array(offsets, np.int32), draw("normal", (256,), 3)
+
+    def epilogue(y, bias):
+        return vn.quantize(y.astype(vn.float32) + bias, vn.FP8), y
+
+    fused = vn.jit(lambda a, w, o, c: epilogue(vn.grouped_matmul(a, w, o), c))
+    same(fused(a, w, o, bias), vn.jit(epilogue)(vn.grouped_matmul(a, w, o), bias))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    program=st.lists(STEP, min_size=1, max_size=8),
+    rows=st.sampled_from((1, 150, 300)),
+    width=st.sampled_from((256, 384, 96)),
+)
+def test_random_programs_behind_a_product(program, rows, width):
+    a, b = vn.quantize(draw("outliers", (rows, 256), 1), vn.FP8), vn.quantize(draw("normal", (width, 256), 2), vn.FP8_BLOCK)
+    gain, weight = draw("normal", (width,), 2), draw("normal", (rows,), 3)
+    index = np.random.default_rng(4).integers(-1, rows, 37).astype(np.int32)
+
+    def rest(x, gain, weight, index):
+        return run(program, VernierBackend(), x, gain, weight, index, width)
+
+    fused = vn.jit(lambda a, b, *others: rest(vn.matmul(a, b, vn.float32), *others))
+    same(fused(a, b, gain, weight, index), vn.jit(rest)(vn.matmul(a, b, vn.float32), gain, weight, index))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", EPILOGUES)
+def test_one_kernel(name):
+    specs = (vn.ScaledSpec((None, 1024), vn.FP8), vn.ScaledSpec((512, 1024), vn.FP8_BLOCK), vn.ArraySpec((512,), vn.float32),
+             vn.ArraySpec((None,), vn.float32), vn.ArraySpec((None, 512), vn.float32))  # fmt: skip
+    compiled = vn.compile(lambda a, b, *rest: EPILOGUES[name](vn.matmul(a, b), *rest), *specs, target="sm_90a")
+    assert len(compiled.kernels) == 1
+    assert compiled.kernels[0].spill_bytes < 256, compiled.kernels[0].warnings  # once a tile, not once a block of K
