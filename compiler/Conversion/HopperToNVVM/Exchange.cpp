@@ -11,20 +11,25 @@ using namespace vernier::simt;
 
 static constexpr int64_t kPieceBytes = 16;
 
+/// Stripes whose chunks share a word: what threads swap is words.
+static int64_t stripesAWord(int64_t chunkBytes) { return std::max<int64_t>(1, 4 / chunkBytes); }
+
 /// Threads that swap: as many as have a piece of sixteen bytes together. 1: there is nothing to swap.
 int64_t Distribution::swappingThreads(VectorType tile, int64_t alignment) {
   int64_t bits = tile.getElementTypeBitWidth(), chunkBytes = layout.getVector() * bits / 8;
   bool whole = tile.getDimSize(0) == layout.getRows() && tile.getDimSize(1) == layout.getCols();
-  if (!whole || chunkBytes < 4 || chunkBytes >= kPieceBytes || alignment * bits / 8 < kPieceBytes)
+  if (!whole || chunkBytes < 1 || chunkBytes >= kPieceBytes || alignment * bits / 8 < kPieceBytes)
     return 1;
-  int64_t threads = kPieceBytes / chunkBytes, stripes = layout.lanes() / layout.getVector();
-  return threads <= layout.getThreadCols() && stripes % threads == 0 ? threads : 1;
+  int64_t threads = kPieceBytes / (chunkBytes * stripesAWord(chunkBytes));
+  int64_t words = layout.lanes() * bits / 32, together = threads * std::max<int64_t>(1, chunkBytes / 4);
+  return threads <= layout.getThreadCols() && words && words % together == 0 ? threads : 1;
 }
 
 /// Thread t of those that swap holds stripe t; those beyond them hold its later pieces.
 std::pair<Value, int64_t> Distribution::swappedColumns(Value cols, int64_t bits, int64_t threads) {
   CodeWords code(b, loc);
-  int64_t piece = kPieceBytes * 8 / bits, stripe = layout.getThreadCols() * layout.getVector();
+  int64_t piece = kPieceBytes * 8 / bits;
+  int64_t stripe = layout.getThreadCols() * layout.getVector() * stripesAWord(layout.getVector() * bits / 8);
   Value mine = code.bitAnd(threadCol, i32(threads - 1)), behind = code.shr(threadCol, i32(llvm::Log2_64(threads)));
   Value first = code.add(code.mul(mine, i32(stripe)), code.mul(behind, i32(piece)));
   return {arith::AddIOp::create(b, loc, cols, toIndex(first)), threads * stripe};
@@ -59,10 +64,26 @@ SmallVector<Value> Distribution::swapChunks(SmallVector<Value> words, int64_t th
   return words;
 }
 
+/// Words in which several stripes have a chunk each, one word of every thread, as words of each stripe in turn.
+static SmallVector<Value> stripeByStripe(CodeWords &code, OpBuilder &b, Location loc, ArrayRef<Value> words, int64_t stripes) {
+  if (stripes == 1)
+    return SmallVector<Value>(words);
+  if (stripes == 4)
+    return code.turnedBytes(words);
+  auto selector = [&](int64_t halves) -> Value { return arith::ConstantIntOp::create(b, loc, halves, 32); };
+  SmallVector<Value> result;
+  for (int64_t halves : {0x5410, 0x7632})
+    for (size_t w = 0; w < words.size(); w += 2)
+      result.push_back(code.prmt(words[w], words[w + 1], selector(halves)));
+  return result;
+}
+
 LogicalResult Distribution::storeSwapped(hopper::StoreOp op, int64_t threads) {
   VectorType tile = tileType(op.getValue());
   Address address = addressOf(op.getMemref(), tile, op.getStride());
-  int64_t bits = tile.getElementTypeBitWidth(), swaps = layout.lanes() / layout.getVector() / threads;
+  CodeWords code(b, loc);
+  int64_t bits = tile.getElementTypeBitWidth(), stripes = stripesAWord(layout.getVector() * bits / 8);
+  int64_t swaps = layout.lanes() / layout.getVector() / stripes / threads;
   int64_t wordCount = layout.lanes() * bits / 32, perSwap = wordCount / swaps;
   auto [column, step] = swappedColumns(number(op.getCols()), bits, threads);
   for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
@@ -73,7 +94,7 @@ LogicalResult Distribution::storeSwapped(hopper::StoreOp op, int64_t threads) {
       SmallVector<Value> words;
       for (int64_t w = 0; w < perSwap; ++w)
         words.push_back(extract(all, s * perSwap + w));
-      words = swapChunks(words, threads);
+      words = stripeByStripe(code, b, loc, swapChunks(words, threads), stripes);
       Value here = arith::AddIOp::create(b, loc, column, index(s * step));
       Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
       OpBuilder::InsertionGuard guard(b);

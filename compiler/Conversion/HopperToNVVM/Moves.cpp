@@ -91,7 +91,8 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   VectorType tile = tileType(op.getResult());
   // Of accumulators, a thread holds few neighbouring columns. Whoever swaps needs its neighbours' part: nobody may leave any
   // out.
-  bool whole = layout.getAdjacent() && op.getRows() && op.getCols() && !op.getPresent() && !op.getLimit();
+  bool whole = layout.getAdjacent() && op.getRows() && op.getCols() && !op.getPresent() && !op.getLimit() &&
+               tile.getElementTypeBitWidth() * layout.getVector() >= 32;
   if (int64_t threads = whole ? swappingThreads(tile, int64_t(op.getAlignment())) : 1; threads > 1)
     return loadSwapped(op, threads);
   Type element = tile.getElementType();

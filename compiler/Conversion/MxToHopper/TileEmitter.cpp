@@ -291,9 +291,11 @@ int64_t TileEmitter::alignment(Value value, int64_t offset, int64_t perNumber) {
     return 1;
   if (columns % perNumber || offset % perNumber)
     return 1;
-  // Rows begin at multiples of the columns, chunks at multiples of C, threads at multiples of the vector.
-  int64_t together = (columns | offset | C * perNumber | 1024) / perNumber;
-  return std::min<int64_t>(int64_t(1) << llvm::countr_zero(uint64_t(together)), layout.getVector());
+  // Rows begin at multiples of the columns, chunks at multiples of C, threads at multiples of the vector; neighbours that
+  // swap their columns may take larger steps.
+  int64_t together = (columns | offset | C * perNumber | 1024) / perNumber, aligned = int64_t(1)
+                                                                                      << llvm::countr_zero(uint64_t(together));
+  return layout.getAdjacent() ? aligned : std::min<int64_t>(aligned, layout.getVector());
 }
 
 Value TileEmitter::asBoolean(Value value, Value loaded) {

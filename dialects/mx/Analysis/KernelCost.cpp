@@ -24,12 +24,12 @@ int64_t vernier::mx::bytesOf(Type type, const CostModel &model) {
 
 /// Rough FP32 operations per element of the result.
 static int64_t workOf(Operation *op, const CostModel &model) {
-  if (llvm::isa<QuantizeOp, RequantizeOp>(op))
-    return 16;
-  if (llvm::isa<DequantizeOp, TransposeOp>(op))
+  if (llvm::isa<QuantizeOp, RequantizeOp, DequantizeOp, TransposeOp>(op))
     return 8;
-  if (llvm::isa<SigmoidOp>(op) || op->getName().getDialectNamespace() == "math")
-    return 12;
+  if (llvm::isa<SigmoidOp>(op))
+    return 28;
+  if (op->getName().getDialectNamespace() == "math")
+    return 16;
   if (auto product = llvm::dyn_cast<ProductInterface>(op)) {
     // Tensor cores make some forty products while others make one.
     int64_t depth = shapeOf(product.getLeft().getType())[product.getContraction() == Contraction::Rows ? 0 : 1];
@@ -56,8 +56,11 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
         continue;
       cost.bytesRead += bytesOf(operand.getType(), model);
     }
+    // The warps that sum are few, and do nothing else while they work on their sums.
+    constexpr double besideProduct = 2.5;
+    double weight = kernel.product() && op != kernel.product() ? besideProduct : 1;
     for (Value result : op->getResults())
-      cost.operations += workOf(op, model) * elementsOf(result.getType(), model);
+      cost.operations += int64_t(weight * double(workOf(op, model) * elementsOf(result.getType(), model)));
   }
   // A value computed for a gather is computed once for every destination; k copies of a row, k times.
   for (Operation *op : kernel.ops)

@@ -108,15 +108,17 @@ private:
       return {{}, 0, plan.reason};
     double apart = costOf(a.kernel, model).microseconds + costOf(b.kernel, model).microseconds;
     double together = costOf(kernel, model).microseconds;
-    if (together >= apart)
-      return {{},
-              0,
-              llvm::formatv("computing rows again would cost more than it saves ({0:F1} against {1:F1} us)", together, apart)};
+    if (together >= apart) {
+      const char *what = kernel.product() ? "holding up a product would cost more than a kernel apart"
+                                          : "computing rows again would cost more than it saves";
+      return {{}, 0, llvm::formatv("{0} ({1:F1} against {2:F1} us)", what, together, apart)};
+    }
     return {std::move(kernel), apart - together, ""};
   }
 
   /// A first round in program order: each operation joins the kernels that feed it, where that is possible and saves
-  /// time. It leaves the search below with few candidates however long the function is.
+  /// time. It leaves the search below with few candidates however long the function is. Products are left to that search:
+  /// whether what becomes of one is worth holding it up for is seen only when all of it is there.
   void chain() {
     std::vector<Cluster> singles = std::move(clusters);
     clusters.clear();
@@ -131,7 +133,7 @@ private:
           for (Value operand : op->getOperands())
             for (size_t i = 0; i + 1 < clusters.size(); ++i)
               if (operand.getDefiningOp() && !isFree(operand.getDefiningOp()) &&
-                  clusters[i].kernel.ops.contains(operand.getDefiningOp()))
+                  clusters[i].kernel.ops.contains(operand.getDefiningOp()) && !clusters[i].kernel.product())
                 feeding.insert(i);
         for (size_t i : feeding) {
           Union result = tryUnion(clusters[i], clusters.back());

@@ -85,6 +85,10 @@ def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {
     alone (one row space, one direction, one place where blocks start), never by the names of operations. A value that
     is cheaper to compute twice than to write and read is computed twice.
 
+    With `epilogues`, operations on the result of a matrix product join it where a tile of the result is enough for them
+    (elementwise, with vectors along rows or columns and other matrices beside it; blocks along a row), and where the cost
+    model finds that holding the product up for them costs less than writing its result and reading it again.
+
     For every pair of kernels that stay apart though one feeds the other or both read the same value, the reason is kept
     on the later one.
 
