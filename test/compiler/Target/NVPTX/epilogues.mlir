@@ -17,7 +17,7 @@
 // TILED-LABEL: func.func @quantized
 // TILED: hopper.multiply
 // TILED: arith.truncf {{.+}} : vector<128x128xf32> to vector<128x128xbf16>
-// TILED: hopper.load %arg4 rows {{.+}} : memref<?x512xbf16> -> vector<128x128xbf16>
+// TILED: hopper.load %arg4 rows {{.+}} : memref<?x512xbf16>, vector<128x1xi32> -> vector<128x128xbf16>
 // TILED: hopper.reduce amax
 // TILED: hopper.encode
 // TILED-NOT: hopper.store_tile
