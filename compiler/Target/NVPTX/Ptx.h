@@ -17,8 +17,8 @@ llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
 /// Lowers by one the number of blocks that a kernel's registers must leave room for; false if it is one already.
 bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel);
 
-/// Where the warps of a kernel share registers among them (setmaxnreg): takes `steps` times as many as can be asked for (8) from
-/// every thread that computes, for those that fetch. False where they do not, or where one side would not have enough.
+/// Where the warps of a kernel share registers among them (setmaxnreg): takes `steps` times as many as can be asked for (8)
+/// from every thread that computes, for those that fetch. False where they do not, or where one side would not have enough.
 bool moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, int64_t steps);
 
 } // namespace vernier::nvptx
