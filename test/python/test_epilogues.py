@@ -97,3 +97,21 @@ def test_what_would_hold_a_product_up_stays_apart():
     assert "holding up a product" in compiled.kernels[1].reasons[0]
     alone = vn.compile(lambda a, b: vn.quantize(vn.matmul(a, b), vn.FP8), *specs, target="sm_90a")
     assert len(alone.kernels) == 1 and alone.kernels[0].spill_bytes == 0
+
+
+@pytest.mark.host
+def test_what_one_tile_is_not_enough_for_stays_apart():
+    a, b = vn.ScaledSpec((None, 256), vn.FP8), vn.ScaledSpec((512, 256), vn.FP8_BLOCK)
+    w, o = vn.ScaledSpec((4, 512, 256), vn.FP8_BLOCK), vn.ArraySpec((5,), vn.int32)
+    blocks = vn.ScaledSpec((None, 512), vn.FP8_BLOCK)
+
+    def reasons(function, *specs):
+        kernels = vn.compile(function, *specs, target="sm_90a").kernels
+        assert len(kernels) == 2
+        return kernels[1].reasons[0]
+
+    assert "span rows" in reasons(lambda a, b: vn.quantize(vn.matmul(a, b), vn.FP8_BLOCK), a, b)
+    assert "begin inside blocks" in reasons(
+        lambda a, w, o, r: vn.grouped_matmul(a, w, o, vn.float32) + vn.dequantize(r, vn.float32), a, w, o, blocks
+    )
+    assert "more of a product" in reasons(lambda a, b: vn.matmul(a, b, vn.float32).max(axis=1), a, b)

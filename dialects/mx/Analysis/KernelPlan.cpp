@@ -162,8 +162,17 @@ bool Planner::planProduct() {
     if (llvm::isa<ReduceOp, UnpermuteOp, TransposeOp>(op))
       return refuse(nameOf(op) + " beside a matrix product");
     for (Value made : op->getResults())
-      if (auto scaled = llvm::dyn_cast<ScaledType>(made.getType()); scaled && scaled.getFormat().getBlockRows() > 1)
-        return refuse("blocks that span rows need more of a product than the threads of one block share");
+      if (auto scaled = llvm::dyn_cast<ScaledType>(made.getType())) {
+        if (scaled.getFormat().getBlockRows() > 1)
+          return refuse("blocks that span rows need more of a product than the threads of one block share");
+        if (scaled.getFormat().hasTensorScale())
+          return refuse("the scale of a whole tensor is not stored beside a product");
+      }
+    // Tiles of groups begin at any row, and so inside blocks that span rows.
+    if (op != result.product && result.product.getGroupOffsets())
+      for (Value operand : op->getOperands())
+        if (auto scaled = llvm::dyn_cast<ScaledType>(operand.getType()); scaled && scaled.getFormat().getBlockRows() > 1)
+          return refuse("rows of groups begin inside blocks that span rows");
   }
   for (Value operand : result.product->getOperands())
     if (kernel.contains(operand))
