@@ -37,11 +37,16 @@ struct FastCalls::Scratch {
 FastCalls::FastCalls(py::object torch, py::object scaledType) : tensors(std::move(torch)), scaledType(std::move(scaledType)) {}
 
 /// Equal formats may be several objects, so that their hash is what counts; Python would compute it anew for every call.
+/// -1, with Python's error cleared, for an object without one: such calls take the long way.
 int64_t FastCalls::hashOf(PyObject *format) {
   auto known = formats.find(format);
   if (known != formats.end())
     return known->second.second;
   int64_t hash = PyObject_Hash(format);
+  if (hash == -1) {
+    PyErr_Clear();
+    return -1;
+  }
   if (formats.size() > 64)
     formats.clear();
   formats.emplace(format, std::pair(py::reinterpret_borrow<py::object>(format), hash));
@@ -88,7 +93,10 @@ bool FastCalls::scan(py::tuple arguments, Scratch &scratch) {
       }
       if (!scanTensor(payload.ptr(), scratch, false) || !scanTensor(scales.ptr(), scratch, false))
         return false;
-      scratch.note(hashOf(format.ptr()));
+      int64_t hash = hashOf(format.ptr());
+      if (hash == -1)
+        return false;
+      scratch.note(hash);
       scratch.note(PyLong_AsLongLong(axis.ptr()));
       for (Py_ssize_t d = 0, rank = PyTuple_GET_SIZE(shape.ptr()); d < rank; ++d) {
         scratch.shapes[scratch.count][d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));

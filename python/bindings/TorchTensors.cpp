@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <dlfcn.h>
+#include <memory>
 
 namespace py = pybind11;
 using namespace vernier::python;
@@ -87,12 +88,12 @@ py::object TorchTensors::make(const int64_t *shape, int rank, const Element &ele
       strides[d] = stride;
     Handle made = nullptr;
     if (emptyStrided(rank, shape, strides, element.number, cuda, device, &made) == 0) {
+      std::unique_ptr<void, int (*)(Handle)> owned(made, destroy);
       py::object object = py::reinterpret_steal<py::object>(wrap(made));
-      dataPointer(made, &address);
-      destroy(made);
       if (!object)
         throw py::error_already_set();
-      return object;
+      if (dataPointer(made, &address) == 0)
+        return object;
     }
   }
   // Also the way to PyTorch's own error where memory runs out.

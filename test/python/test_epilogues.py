@@ -114,4 +114,12 @@ def test_what_one_tile_is_not_enough_for_stays_apart():
     assert "begin inside blocks" in reasons(
         lambda a, w, o, r: vn.grouped_matmul(a, w, o, vn.float32) + vn.dequantize(r, vn.float32), a, w, o, blocks
     )
+    parts = vn.ArraySpec((None, 128), vn.float32), vn.ArraySpec((None, 384), vn.float32)
+    assert "concatenation" in reasons(lambda a, b, r, s: vn.matmul(a, b, vn.float32) + vn.concat([r, s], axis=1), a, b, *parts)
     assert "more of a product" in reasons(lambda a, b: vn.matmul(a, b, vn.float32).max(axis=1), a, b)
+
+
+@pytest.mark.host
+def test_blocks_that_are_read_beside_few_columns():
+    specs = vn.ScaledSpec((None, 256), vn.FP8), vn.ScaledSpec((64, 256), vn.FP8_BLOCK), vn.ScaledSpec((None, 64), vn.FP8)
+    vn.compile(lambda a, b, r: vn.matmul(a, b, vn.float32) + vn.dequantize(r, vn.float32), *specs, target="sm_90a")

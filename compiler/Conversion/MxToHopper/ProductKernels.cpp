@@ -443,10 +443,16 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
   bool alone = ops.ops.size() == 1 && !op.getAddend();
   if (int64_t bits = element.getIntOrFloatBitWidth(); needs.cols && needs.cols * bits % 128 == 0 && alone)
     needs.storedBits = bits;
-  for (Operation *beside : ops.ops)
-    for (Type type : beside->getResultTypes())
+  // Blocks beside the product: those that are computed, and those that are read.
+  for (Operation *beside : ops.ops) {
+    if (beside == op)
+      continue;
+    SmallVector<Type> types(beside->getOperandTypes());
+    llvm::append_range(types, beside->getResultTypes());
+    for (Type type : types)
       if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type))
         needs.blockCols = std::max(needs.blockCols, scaled.getFormat().getBlockCols());
+  }
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);
 }

@@ -137,6 +137,9 @@ bool Planner::plan() {
     breaksOf(source);
     if (!reason.empty())
       return false;
+    // A tile of a product has one place among the columns, and every output is stored there whole.
+    if (result.product && result.segmentsOf(source).size() > 1)
+      return refuse("a concatenation beside a product begins inside its tiles");
     for (const Segment &segment : result.segmentsOf(source)) {
       if (!aligned(source, segment.begin, segment.width))
         return false;
