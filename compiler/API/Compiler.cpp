@@ -123,27 +123,33 @@ public:
     }
     if (nvptx::relaxBlocks(module, kernel)) // room for one block less on a multiprocessor
       return true;
-    // Of warps that share registers, the first tries give more to those that fetch, the last to those that compute.
-    constexpr int64_t places[] = {1, 2, -1};
     if (spilled < fewest)
       fewest = spilled, best = place;
-    while (tried < std::size(places)) {
-      int64_t wanted = places[tried++];
-      if (!nvptx::moveRegisters(module, kernel, wanted - place))
+    while (tried < std::size(kPlaces)) {
+      nvptx::RegisterMove wanted = kPlaces[tried++];
+      if (!move(wanted))
         continue;
       place = wanted;
       return true;
     }
     settled = true;
-    bool changes = place != best;
-    nvptx::moveRegisters(module, kernel, best - place);
+    bool changes = place.computing != best.computing || place.fetching != best.fetching;
+    move(best);
     return changes;
   }
 
 private:
+  /// Of warps that share registers: first some for those that fetch or finish, then for those that compute.
+  static constexpr nvptx::RegisterMove kPlaces[] = {{0, -1}, {0, 1}, {-1, 0}, {-1, 1}, {-2, 1}, {1, -1}};
+
+  bool move(nvptx::RegisterMove wanted) {
+    return nvptx::moveRegisters(module, kernel, {wanted.computing - place.computing, wanted.fetching - place.fetching});
+  }
+
   ModuleOp module;
   std::string kernel;
-  int64_t place = 0, best = 0, fewest = std::numeric_limits<int64_t>::max();
+  nvptx::RegisterMove place, best;
+  int64_t fewest = std::numeric_limits<int64_t>::max();
   size_t tried = 0;
   bool settled = false;
 };

@@ -13,21 +13,31 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   if (needs.cols)
     shape.cols =
         std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), std::max<int64_t>(32, needs.blockCols), 128);
+  shape.panels = needs.panels;
   // Scales of columns, one each, are registers too.
-  shape.slabs = needs.scaleRows == 1 ? 1 : 2;
+  shape.slabs = needs.scaleRows == 1 || needs.panels > 1 ? 1 : 2;
   // At 1400 TFLOPS, tiles of 256 x 128 would read 8 TB/s from the L2 cache, which gives less: two blocks share 5 of them.
   if (needs.cols && needs.cols <= shape.cols)
     shape.cluster = 1;
   constexpr int64_t rowBytes = 128, sharedBytes = 227 * 1024, slack = 1024;
-  int64_t slot = (shape.rows() + shape.cols) * rowBytes;
-  if (needs.scaledBlocks) // FP32 scales of rows and of columns, to the next KiB
-    slot += llvm::alignTo((shape.rows() + std::max<int64_t>(1, shape.cols / needs.scaleRows)) * 4 * needs.scaledBlocks, 1024);
-  int64_t leaving = 0, storedCols = needs.storedBits ? rowBytes * 8 / needs.storedBits : 0;
-  if (storedCols && shape.cols % storedCols == 0) {
-    // Two slabs of 16-bit numbers, or one of 32: more would take the ring's third stage.
-    shape.buffers = needs.storedBits > 16 ? 1 : shape.slabs;
-    leaving = shape.buffers * shape.slabRows() * shape.cols * needs.storedBits / 8;
+  int64_t slot = (shape.rows() + shape.panels * shape.cols) * rowBytes;
+  if (needs.scaledBlocks) { // FP32 scales of rows and of columns, to the next KiB
+    int64_t scales = shape.rows() + std::max<int64_t>(1, shape.cols / needs.scaleRows);
+    slot += llvm::alignTo(shape.panels * scales * 4 * needs.scaledBlocks, 1024);
   }
-  shape.stages = std::clamp<int64_t>((sharedBytes - slack - leaving) / slot, 2, 8);
+  // What is passed takes room of the ring: two slabs of 16-bit numbers, or one of 32.
+  int64_t passed = shape.panels * shape.slabRows() * std::max<int64_t>(shape.cols * needs.passedBits / 8, rowBytes);
+  shape.buffers = passed > 32 * 1024 ? 1 : 2;
+  shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 8);
+  // A thread that finishes reads sixteen bytes at a time, writes no less than a word, and has few registers: sixteen numbers
+  // of one matrix, neighbours where they are scaled together and leave as codes; fewer where more is done with them.
+  bool fewSums = shape.slabs * shape.panels == 1; // then there are more registers
+  int64_t elements = !needs.computes && (fewSums || (needs.matrices == 1 && needs.passedBits == 16)) ? 16 : 8;
+  shape.vector = std::max<int64_t>(128 / needs.passedBits, needs.packed ? 8 : 4);
+  if (elements == 16 && needs.storedBits <= 8 && needs.passedBits == 16)
+    shape.vector = elements;
+  shape.vector = std::min(shape.vector, shape.cols);
+  shape.finishRows = std::clamp<int64_t>(
+      hopper::kWarpgroup * shape.vector / shape.cols * std::max<int64_t>(1, elements / shape.vector), 1, 64);
   return shape;
 }

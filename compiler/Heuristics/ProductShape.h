@@ -2,32 +2,43 @@
 #ifndef VERNIER_COMPILER_HEURISTICS_PRODUCTSHAPE_H
 #define VERNIER_COMPILER_HEURISTICS_PRODUCTSHAPE_H
 
-#include <cstdint>
+#include "dialects/hopper/IR/Hopper.h"
 
 namespace vernier::heuristics {
 
 /// What the choice hangs on. Rows are a run-time number.
 struct ProductNeeds {
-  int64_t cols = 0;         ///< of the result; 0: a run-time number.
+  int64_t cols = 0;         ///< of the result, or of a panel of it; 0: a run-time number.
+  int64_t panels = 1;       ///< parts of the result's columns that are wanted together.
   int64_t scaledBlocks = 1; ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
-  int64_t storedBits = 0;   ///< of an element of the result that leaves through shared memory; 0: it does not.
+  int64_t passedBits = 16;  ///< of an element that is passed to those that finish.
+  bool packed = false;      ///< whether they make two codes a byte.
+  int64_t storedBits = 4;   ///< of the widest element that they store.
+  int64_t matrices = 1;     ///< that they read, panels of the product among them.
+  bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };
 
-/// A tile has `slabs` * 64 * `warpgroups` rows: each slab is one accumulator of every consumer thread.
+/// A tile has `slabs` * 64 * `warpgroups` rows: each slab is one accumulator of every consumer thread for every panel.
 struct ProductShape {
   int64_t warpgroups = 2; ///< of consumers.
   int64_t slabs = 1;
+  int64_t panels = 1;
   int64_t cols = 128;
   int64_t stages = 4;
   int64_t cluster = 2; ///< blocks, side by side across the columns, that fetch the left operand together.
   int64_t band = 8;    ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
 
-  int64_t buffers = 0; ///< slabs of the result that may be on their way out of shared memory; 0: they leave from registers.
+  int64_t buffers = 1; ///< slabs, all panels of them, that may be on their way to those that finish.
+  /// Of those that finish.
+  int64_t vector = 8, finishRows = 8;
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }
+  hopper::LayoutAttr finishLayout(mlir::MLIRContext *context) const {
+    return hopper::LayoutAttr::get(context, finishRows, cols, hopper::kWarpgroup * vector / cols, cols / vector, vector, 1, 0);
+  }
 };
 
 ProductShape chooseProduct(const ProductNeeds &needs);

@@ -78,7 +78,11 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::RolesOp one) { return runRoles(one); })
                         .Case([&](hopper::AcquireOp one) { return acquire(one); })
                         .Case([&](hopper::CopyOp one) { return copy(one); })
-                        .Case([&](hopper::StoreTileOp one) { return storeTile(one); })
+                        .Case([&](hopper::HandOverOp one) { return handOver(one); })
+                        .Case([&](hopper::TakeOp one) { return take(one); })
+                        .Case([&](hopper::GiveBackOp one) { return giveBack(one); })
+                        .Case([&](hopper::ReadPassedOp one) { return readPassed(one); })
+                        .Case([&](hopper::CopyPassedOp one) { return copyPassed(one); })
                         .Case([&](hopper::PrefetchOp one) { return prefetch(one); })
                         .Case([&](hopper::GroupTileOp one) { return groupTile(one); })
                         .Case([&](hopper::LoadScalesOp one) { return loadScales(one); })
@@ -259,21 +263,15 @@ Value Distribution::fromNumbers(ArrayRef<Value> numbers, Type element) {
 }
 Value Distribution::toIndex(Value v) { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); }
 Value Distribution::toI64(Value v) { return arith::IndexCastOp::create(b, loc, b.getI64Type(), v); }
-/// All threads that hold parts of tiles: the whole block, or those of it that compute.
+/// All threads that hold parts of tiles: the whole block, or the side of it that computes, or finishes.
 void Distribution::barrier() {
   if (!roles) {
     NVVM::Barrier0Op::create(b, loc);
     return;
   }
-  constexpr int64_t computing = 1; // barrier 0 is the block's
-  NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(computing), i32(layout.threads()), NVVM::BarrierReductionAttr(), Value());
-}
-
-/// The threads of one warpgroup of those that compute.
-void Distribution::warpgroupBarrier() {
-  constexpr int64_t first = 2;
-  Value mine = arith::AddIOp::create(b, loc, warpgroup, i32(first));
-  NVVM::BarrierOp::create(b, loc, TypeRange{}, mine, i32(hopper::kWarpgroup), NVVM::BarrierReductionAttr(), Value());
+  constexpr int64_t computing = 1, finishing = 2; // barrier 0 is the block's
+  NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(finishes ? finishing : computing), i32(layout.threads()),
+                          NVVM::BarrierReductionAttr(), Value());
 }
 
 Value Distribution::sharedPointer(int64_t offset, Value bytes) {

@@ -52,14 +52,6 @@ private:
   /// Rows of codes as words of neighbouring rows: words[word][column].
   llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
 
-  // --- Exchange.cpp ---
-  int64_t swappingThreads(mlir::VectorType tile, int64_t alignment);
-  /// Where a thread's pieces begin: the column, and the distance from one to the next.
-  std::pair<mlir::Value, int64_t> swappedColumns(mlir::Value cols, int64_t bits, int64_t threads);
-  mlir::LogicalResult loadSwapped(hopper::LoadOp op, int64_t threads);
-  llvm::SmallVector<mlir::Value> swapChunks(llvm::SmallVector<mlir::Value> words, int64_t threads);
-  mlir::LogicalResult storeSwapped(hopper::StoreOp op, int64_t threads);
-
   // --- Reductions.cpp ---
   mlir::LogicalResult reduce(hopper::ReduceOp op);
   Parts magnitudes(hopper::ReduceOp op);
@@ -68,16 +60,24 @@ private:
 
   // --- Products.cpp ---
   mlir::LogicalResult runRoles(hopper::RolesOp op);
+  /// Registers a thread: at the launch, and of each side from then on.
+  struct RegisterShares {
+    int64_t entry = 0, computing = 0, fetching = 0, finishing = 0;
+  };
+  RegisterShares shareRegisters(hopper::RolesOp op, int64_t consumers);
+  mlir::LogicalResult finish(hopper::RolesOp op, int64_t first);
   mlir::LogicalResult acquire(hopper::AcquireOp op);
   mlir::LogicalResult copy(hopper::CopyOp op);
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::Value coordinate(mlir::Value v);
-  mlir::LogicalResult storeTile(hopper::StoreTileOp op);
-  void awaitStores(int64_t pending);
-  mlir::Block *whereFirst();
-  void warpgroupBarrier();
+  mlir::LogicalResult handOver(hopper::HandOverOp op);
+  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value base);
+  mlir::LogicalResult take(hopper::TakeOp op);
+  mlir::LogicalResult giveBack(hopper::GiveBackOp op);
+  mlir::LogicalResult readPassed(hopper::ReadPassedOp op);
+  mlir::LogicalResult copyPassed(hopper::CopyPassedOp op);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
@@ -100,7 +100,14 @@ private:
   Slot firstSlot();
   /// Waits until the side's next slot is full, or empty, and moves the side on.
   Slot nextSlot(bool full);
-  mlir::Value barrierOf(const Slot &slot, bool full);
+  /// Of a pair of barriers, by their address.
+  mlir::Value barrierOf(mlir::Value pair, bool full);
+  /// Where tiles are passed, and the parity of the pass through all places: all i32.
+  struct Place {
+    mlir::Value address, barriers, parity;
+  };
+  Place firstPlace();
+  Place nextPlace(bool full, bool oneWarp = false);
   mlir::Value stagedPointer(const Slot &slot, int64_t offset);
 
   // --- Codes.cpp ---
@@ -134,16 +141,18 @@ private:
   hopper::LayoutAttr layout;
   int64_t V, items; ///< columns and rows of a tile that a thread holds.
   hopper::RolesOp roles;
-  int64_t cluster = 1;             ///< its blocks.
-  bool fetchesTiles = false;       ///< whether the side that is emitted fetches tiles.
-  int64_t firstScaleThread = 0;    ///< of those that fetch scales.
-  Slot ringStart;                  ///< the first slot, as it is at first.
-  Slot currentSlot;                ///< that the consumer is in.
-  mlir::Value lastSums;            ///< results of the last product.
-  mlir::Value warpgroup;           ///< of a thread that computes, i32.
-  mlir::Value leaving;             ///< a variable: where the next tile leaves from, in bytes from the first place.
-  mlir::Value nextIsFull;          ///< a variable: not 0 where the next slot is known to be full.
-  std::array<mlir::Value, 3> ring; ///< variables of the side that a thread is on: its next slot.
+  int64_t cluster = 1;               ///< its blocks.
+  bool fetchesTiles = false;         ///< whether the side that is emitted fetches tiles.
+  int64_t firstScaleThread = 0;      ///< of those that fetch scales.
+  Slot ringStart;                    ///< the first slot, as it is at first.
+  Slot currentSlot;                  ///< that the consumer is in.
+  mlir::Value lastSums;              ///< results of the last product.
+  mlir::Value warpgroup;             ///< of a thread that computes, i32.
+  bool finishes = false;             ///< whether the side that is emitted finishes tiles.
+  Place taken;                       ///< of the tiles that it took.
+  mlir::Value nextIsFull;            ///< a variable: not 0 where the next slot is known to be full.
+  std::array<mlir::Value, 3> ring;   ///< variables of the side that a thread is on: its next slot.
+  std::array<mlir::Value, 3> places; ///< and its next place of a tile that is passed.
   llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;

@@ -89,12 +89,6 @@ static Type movedType(OpBuilder &b, Type element) {
 
 LogicalResult Distribution::load(hopper::LoadOp op) {
   VectorType tile = tileType(op.getResult());
-  // Of accumulators, a thread holds few neighbouring columns. Whoever swaps needs its neighbours' part: nobody may leave any
-  // out.
-  bool whole = layout.getAdjacent() && op.getRows() && op.getCols() && !op.getPresent() && !op.getLimit() &&
-               tile.getElementTypeBitWidth() * layout.getVector() >= 32;
-  if (int64_t threads = whole ? swappingThreads(tile, int64_t(op.getAlignment())) : 1; threads > 1)
-    return loadSwapped(op, threads);
   Type element = tile.getElementType();
   Address address = addressOf(op.getMemref(), tile, op.getStride());
   int64_t lanesHere = layout.localCols(tile.getDimSize(1));
@@ -156,8 +150,6 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
 }
 
 LogicalResult Distribution::store(hopper::StoreOp op) {
-  if (int64_t threads = swappingThreads(tileType(op.getValue()), int64_t(op.getAlignment())); threads > 1)
-    return storeSwapped(op, threads);
   VectorType tile = tileType(op.getValue());
   Type element = tile.getElementType();
   Address address = addressOf(op.getMemref(), tile, op.getStride());

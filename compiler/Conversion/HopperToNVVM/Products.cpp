@@ -20,8 +20,8 @@ static constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's b
 // Descriptors of operands say where they begin in units of 16 bytes, in their low words.
 static constexpr int64_t kDescriptorUnit = 16, kDescriptorLow = 1 << 16;
 
-Value Distribution::barrierOf(const Slot &slot, bool full) {
-  Value address = full ? slot.barriers : CodeWords(b, loc).add(slot.barriers, i32(kBarrierBytes));
+Value Distribution::barrierOf(Value pair, bool full) {
+  Value address = full ? pair : CodeWords(b, loc).add(pair, i32(kBarrierBytes));
   return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
 }
 
@@ -67,7 +67,7 @@ Distribution::Slot Distribution::nextSlot(bool full) {
       Value missing = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, load(nextIsFull), i32(0));
       b.setInsertionPointToStart(scf::IfOp::create(b, loc, missing, /*withElse=*/false).thenBlock());
     }
-    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot, full), awaited, i32(10000000));
+    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot.barriers, full), awaited, i32(10000000));
   }
   int64_t units = int64_t(roles.getBytes()) / kDescriptorUnit;
   Value after = words.add(slot.descriptor, i32(units));
@@ -97,8 +97,14 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
       Slot one = ringStart;
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, false), i32(warps * (32 + cluster - 1)), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(warps * (32 + cluster - 1)), Value());
+    }
+    for (uint64_t place = 0; place < op.getBuffers(); ++place) {
+      Place one = firstPlace();
+      one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(place)));
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(consumers), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(hopper::kWarpgroup), Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
@@ -107,9 +113,48 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   scf::IfOp sides = when(computes, true);
   meetCluster(); // a block that has ended can neither be written to nor be told
   OpBuilder::InsertionGuard guard(b);
-  // The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
-  // next ones, for those that it writes. The others share what it gives back.
-  constexpr int64_t registerFile = 65536, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
+  RegisterShares shares = shareRegisters(op, consumers);
+  auto registers = [&](int64_t count) {
+    auto action = count > shares.entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
+    if (count != shares.entry)
+      NVVM::SetMaxRegisterOp::create(b, loc, uint32_t(count), action);
+  };
+  b.setInsertionPointToStart(sides.thenBlock());
+  registers(shares.computing);
+  // From one lane to all: the assembler then knows that the number is the same in all of a warp.
+  Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
+  warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+  if (failed(block(op.getCompute().front())))
+    return failure();
+  b.setInsertionPointToStart(sides.elseBlock());
+  int64_t fetching = consumers + hopper::kWarpgroup; // the first thread beyond those that fetch
+  if (op.finishes()) {
+    scf::IfOp others = when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(fetching)), true);
+    b.setInsertionPointToStart(others.elseBlock());
+    registers(shares.finishing);
+    if (failed(finish(op, fetching)))
+      return failure();
+    b.setInsertionPointToStart(others.thenBlock());
+  }
+  registers(shares.fetching);
+  auto side = [&](Value condition, Region &region, bool tiles) {
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(when(condition).thenBlock());
+    fetchesTiles = tiles;
+    return block(region.front());
+  };
+  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), op.getTiles(), true)))
+    return failure();
+  if (!op.hasScales())
+    return success();
+  firstScaleThread = fetching - kScaleThreads;
+  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(firstScaleThread)), op.getScales(), false);
+}
+
+/// The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
+/// next ones, for those that it writes. The one that finishes works on few elements at a time. The others share what is left.
+Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, int64_t consumers) {
+  constexpr int64_t registerFile = 65536, unit = 8, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
   int64_t held = 0, searches = 0;
   op.getScales().walk([&](Operation *inner) {
     if (llvm::isa<hopper::GroupTileOp>(inner))
@@ -126,48 +171,63 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
       });
     held = std::max(held, mine);
   });
-  int64_t producerRegisters = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, 8), 40, 96);
-  int64_t threads = consumers + hopper::kWarpgroup;
-  int64_t entry = std::min<int64_t>(255, registerFile / threads) / 8 * 8;
+  int64_t computingGroups = consumers / hopper::kWarpgroup, groups = computingGroups + (op.finishes() ? 2 : 1);
+  RegisterShares shares;
+  shares.entry = std::min<int64_t>(255, registerFile / (groups * hopper::kWarpgroup)) / unit * unit;
   // Of those that the block was launched with: asking for more would wait for ever.
-  int64_t spare = entry * threads - producerRegisters * hopper::kWarpgroup;
-  int64_t consumerRegisters = std::min<int64_t>(240, spare / consumers / 8 * 8);
-  // What rounding leaves of the others' share is of no use to them.
-  producerRegisters = (entry * threads - consumerRegisters * consumers) / hopper::kWarpgroup / 8 * 8;
-  auto registers = [&](int64_t count) {
-    auto action = count > entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
-    if (count != entry)
-      NVVM::SetMaxRegisterOp::create(b, loc, uint32_t(count), action);
+  int64_t all = shares.entry * groups;
+  constexpr int64_t mostComputing = 240;
+  if (!op.finishes()) {
+    shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), 40, 96);
+    shares.computing = std::min<int64_t>(mostComputing, (all - shares.fetching) / computingGroups / unit * unit);
+    shares.fetching = (all - shares.computing * computingGroups) / unit * unit; // what rounding leaves is of no use to others
+    return shares;
+  }
+  // Those that compute hold the sums, the partial sums of one slab, its scales and a few addresses.
+  int64_t sums = 0, partial = 0, scales = 1;
+  llvm::DenseMap<Block *, int64_t> passed;
+  op.getCompute().walk([&](Operation *inner) {
+    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner))
+      for (Value tile : hand.getTiles())
+        sums = std::max(sums, passed[hand->getBlock()] += tileType(tile).getNumElements() / consumers);
+    else if (auto product = llvm::dyn_cast<hopper::MultiplyOp>(inner))
+      partial = tileType(product.getResult()).getNumElements() / consumers;
+    else if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(inner))
+      scales = std::max(scales, layout.localCols(tileType(read.getResult()).getDimSize(1)));
+  });
+  constexpr int64_t leastFetching = 40, usualFetching = 56, leastFinishing = 40, addresses = 15, columnScales = 16;
+  int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
+  int64_t mostFetching = std::clamp<int64_t>(all - needed * computingGroups - leastFinishing, usualFetching, 96);
+  shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
+  int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
+  shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
+  shares.finishing =
+      std::min<int64_t>(mostComputing, (all - shares.fetching - shares.computing * computingGroups) / unit * unit);
+  return shares;
+}
+
+/// The side that finishes, whose first thread is `first`.
+LogicalResult Distribution::finish(hopper::RolesOp op, int64_t first) {
+  auto setLayout = [&](hopper::LayoutAttr next, Value number) {
+    layout = next, V = next.lanes(), items = next.items(), thread = number;
+    threadRow = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(layout.getThreadCols())));
+    threadCol = arith::AndIOp::create(b, loc, thread, i32(layout.getThreadCols() - 1));
   };
-  b.setInsertionPointToStart(sides.thenBlock());
-  registers(consumerRegisters);
-  // From one lane to all: the assembler then knows that the number is the same in all of a warp.
-  Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
-  warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
-  if (failed(block(op.getCompute().front())))
-    return failure();
-  if (leaving) // shared memory stays until all has left it
-    awaitStores(0);
-  b.setInsertionPointToStart(sides.elseBlock());
-  registers(producerRegisters);
-  auto side = [&](Value condition, Region &region, bool tiles) {
-    OpBuilder::InsertionGuard inner(b);
-    b.setInsertionPointToStart(when(condition).thenBlock());
-    fetchesTiles = tiles;
-    return block(region.front());
-  };
-  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), op.getTiles(), true)))
-    return failure();
-  if (!op.hasScales())
-    return success();
-  firstScaleThread = threads - kScaleThreads;
-  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(firstScaleThread)), op.getScales(), false);
+  hopper::LayoutAttr computing = layout;
+  Value all = thread, row = threadRow, col = threadCol;
+  setLayout(*op.getFinishLayout(), arith::SubIOp::create(b, loc, thread, i32(first)));
+  finishes = true;
+  LogicalResult done = block(op.getFinish().front());
+  layout = computing, V = computing.lanes(), items = computing.items();
+  thread = all, threadRow = row, threadCol = col;
+  finishes = false;
+  return done;
 }
 
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
   Slot slot = nextSlot(/*full=*/false);
   if (fetchesTiles)
-    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot, true), i32(int64_t(roles.getTileBytes())),
+    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot.barriers, true), i32(int64_t(roles.getTileBytes())),
                                            NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
   slots[op.getSlot()] = slot;
   return success();
@@ -182,7 +242,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   // Every thread has read scales, and tells those that write the next ones. The tiles were read by the tensor cores alone: of
   // every warp, one lane tells each other block, whose tiles come together with this one's. Predicated rather than in a branch
   // of its own: LLVM would sink the sums of a loop below the branch, where all partial sums are alive at once.
-  Value empty = barrierOf(slots.lookup(op.getSlot()), false);
+  Value empty = barrierOf(slots.lookup(op.getSlot()).barriers, false);
   auto arrive = [&](Value barrier, Value predicate, StringRef space) {
     std::string text = ("@$1 mbarrier.arrive.shared::" + space + ".b64 _, [$0];").str();
     LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{barrier, predicate}, text, "r,b,~{memory}",
@@ -203,7 +263,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   // turn comes, is over.
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
   Slot next{load(ring[0]), load(ring[1]), load(ring[2])};
-  Value isFull = NVVM::MBarrierTestWaitOp::create(b, loc, b.getI1Type(), barrierOf(next, true), next.parity);
+  Value isFull = NVVM::MBarrierTestWaitOp::create(b, loc, b.getI1Type(), barrierOf(next.barriers, true), next.parity);
   LLVM::StoreOp::create(b, loc, arith::ExtUIOp::create(b, loc, b.getI32Type(), isFull), nextIsFull);
   return success();
 }
@@ -302,7 +362,7 @@ LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
 }
 
 LogicalResult Distribution::commit(hopper::CommitOp op) {
-  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slots.lookup(op.getSlot()), true), Value());
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slots.lookup(op.getSlot()).barriers, true), Value());
   return success();
 }
 
@@ -351,59 +411,102 @@ LogicalResult Distribution::prefetch(hopper::PrefetchOp op) {
   return success();
 }
 
-/// What the first thread of every warpgroup runs alone.
-Block *Distribution::whereFirst() {
-  Value number = arith::AndIOp::create(b, loc, thread, i32(hopper::kWarpgroup - 1));
-  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, number, i32(0));
-  return scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock();
+/// Where the first tiles are passed, and their barriers, behind the ring's.
+Distribution::Place Distribution::firstPlace() {
+  int64_t barriers = *roles.getShared() + int64_t(roles.getStages() * (roles.getBytes() + 2 * kBarrierBytes));
+  auto address = [&](int64_t offset) -> Value {
+    return LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(offset, i32(0)));
+  };
+  return {address(0), address(barriers), i32(0)};
 }
 
-/// Of the thread that starts the transfers of its warpgroup: until at most `pending` have not been read from shared memory.
-void Distribution::awaitStores(int64_t pending) {
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(whereFirst());
-  NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, uint32_t(pending), b.getUnitAttr());
-}
-
-LogicalResult Distribution::storeTile(hopper::StoreTileOp op) {
-  VectorType type = tileType(op.getValue());
-  int64_t cols = type.getDimSize(1), warpgroups = layout.threads() / hopper::kWarpgroup;
-  if (!roles || !op.getShared() || layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols) ||
-      type.getDimSize(0) != 64 * warpgroups)
-    return op.emitError() << "expected the layout of accumulators and shared memory, but got " << layout;
-  hopper::StagedType part = op.transferred();
-  int64_t place = op.sharedBytes() / int64_t(op.getBuffers()), mine = place / warpgroups;
-  if (!leaving) {
+/// Waits until the side's next place is full, or empty, and moves the side on.
+Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
+  CodeWords words(b, loc);
+  Place start;
+  {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&target.getBody().front());
-    leaving = makeVariable(i32(0));
+    start = firstPlace();
+    if (!places[0]) {
+      Value values[] = {start.address, start.barriers, start.parity};
+      for (auto [variable, value] : llvm::zip(places, values))
+        variable = makeVariable(value);
+    }
   }
-  CodeWords words(b, loc);
-  Value at = LLVM::LoadOp::create(b, loc, b.getI32Type(), leaving), after = words.add(at, i32(place));
-  Value again = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, i32(op.sharedBytes()));
-  LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, again, i32(0), after), leaving);
-  awaitStores(int64_t(op.getBuffers()) - 1); // what left from here before
-  warpgroupBarrier();
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  Place place{load(places[0]), load(places[1]), load(places[2])};
+  Value awaited = full ? place.parity : words.bitXor(place.parity, i32(1)); // at first, all are empty
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (oneWarp) {
+      Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(32));
+      b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
+    }
+    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(place.barriers, full), awaited, i32(10000000));
+  }
+  if (oneWarp)
+    barrier();
+  int64_t count = int64_t(roles.getBuffers());
+  Value after = words.add(place.barriers, i32(2 * kBarrierBytes)),
+        end = words.add(start.barriers, i32(2 * kBarrierBytes * count));
+  Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
+  auto advance = [&](Value variable, Value next, Value again) {
+    LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
+  };
+  advance(places[0], words.add(place.address, i32(int64_t(llvm::alignTo(roles.getPassedBytes(), 1024)))), start.address);
+  advance(places[1], after, start.barriers);
+  advance(places[2], place.parity, words.bitXor(place.parity, i32(1)));
+  return place;
+}
 
+/// Of a tile that is passed, what a warpgroup writes.
+static int64_t groupBytes(hopper::PassedType tile) { return tile.bytes() / (tile.getRows() / 64); }
+
+LogicalResult Distribution::handOver(hopper::HandOverOp op) {
+  int64_t warpgroups = layout.threads() / hopper::kWarpgroup;
+  CodeWords words(b, loc);
+  Place place = nextPlace(/*full=*/false);
+  // A zero that changes for all that LLVM knows: addresses found ahead of all tiles would fill the registers.
+  place.address = words.add(place.address, words.shr(LLVM::LoadOp::create(b, loc, b.getI32Type(), ring[1]), i32(28)));
+  int64_t offset = 0;
+  for (Value tile : op.getTiles()) {
+    VectorType type = tileType(tile);
+    if (layout != hopper::accumulatorLayout(b.getContext(), warpgroups, type.getDimSize(1)) ||
+        type.getDimSize(0) != 64 * warpgroups)
+      return op.emitError() << "expected the layout of accumulators, but got " << layout;
+    auto passed = hopper::PassedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType());
+    Value mine = words.mul(warpgroup, i32(groupBytes(passed)));
+    pass(tile, passed, words.add(words.add(place.address, i32(offset)), mine));
+    offset += passed.bytes();
+  }
+  NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
+                             NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(place.barriers, true), Value());
+  return success();
+}
+
+/// A thread's part of a tile, to where its warpgroup's rows lie. Sixteen-byte pieces of row r lie at the exclusive-or of their
+/// number and r mod 8 (hopper.staged), so that the address of the first piece tells those of the others.
+void Distribution::pass(Value tile, hopper::PassedType passed, Value base) {
+  CodeWords words(b, loc);
   auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
-  Value base = LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(int64_t(*op.getShared()), i32(0)));
-  base = words.add(words.add(base, at), words.mul(warpgroup, i32(mine)));
-  // Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged), so that the address of
-  // the first piece tells those of the others.
+  hopper::StagedType part = passed.part();
   Value lane = words.bitAnd(thread, i32(31)), warp = words.bitAnd(words.shr(thread, i32(5)), i32(3));
   auto startAt = [&](Value rowOfWarp, Value piece) -> Value {
     Value row = words.add(words.mul(warp, i32(16)), rowOfWarp);
     Value inPart = words.mul(words.bitXor(piece, words.bitAnd(row, i32(7))), i32(16));
     return words.add(words.add(base, words.mul(row, i32(hopper::StagedType::kRowBytes))), inPart);
   };
-  int64_t bits = type.getElementTypeBitWidth(), piecesABlock = 8 * bits / 128, blocksAPart = part.getCols() / 8;
+  int64_t cols = passed.getCols(), bits = passed.getElement().getIntOrFloatBitWidth(), piecesABlock = 8 * bits / 128,
+          blocksAPart = part.getCols() / 8;
   auto placeOf = [&](Value start, int64_t block) -> Value {
     Value piece = words.bitXor(start, i32(block % blocksAPart * piecesABlock * 16));
     return LLVM::IntToPtrOp::create(b, loc, sharedSpace, words.add(piece, i32(block / blocksAPart * part.bytes())));
   };
   auto pair = [&](int64_t item, int64_t block) -> Value {
-    Value numbers = parts(op.getValue())[size_t(item)];
-    return fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, type.getElementType());
+    Value numbers = parts(tile)[size_t(item)];
+    return fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, passed.getElement());
   };
   if (bits == 16) {
     // Four blocks of 8 x 8 an instruction, two rows and two columns of them: each lane says where one row of one block begins.
@@ -416,29 +519,85 @@ LogicalResult Distribution::storeTile(hopper::StoreTileOp op) {
           b, loc, placeOf(start, block), ValueRange{word(0, block), word(1, block), word(0, block + 1), word(1, block + 1)},
           NVVM::MMALayoutAttr::get(b.getContext(), NVVM::MMALayout::row), NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
           NVVM::LdStMatrixEltTypeAttr::get(b.getContext(), NVVM::LdStMatrixEltType::B16));
-  } else {
-    // A lane's two columns of a block are half of a piece.
-    Value column = words.bitAnd(lane, i32(3)), half = words.mul(words.bitAnd(column, i32(1)), i32(8));
-    for (int64_t item = 0; item < 2; ++item) {
-      Value row = words.add(words.shr(lane, i32(2)), i32(8 * item));
-      Value start = words.add(startAt(row, words.shr(column, i32(1))), half);
-      for (int64_t block = 0; block < cols / 8; ++block)
-        LLVM::StoreOp::create(b, loc, pair(item, block), placeOf(start, block), 8);
+    return;
+  }
+  // A lane's two columns of a block are half of a piece.
+  Value column = words.bitAnd(lane, i32(3)), half = words.mul(words.bitAnd(column, i32(1)), i32(8));
+  for (int64_t item = 0; item < 2; ++item) {
+    Value row = words.add(words.shr(lane, i32(2)), i32(8 * item));
+    Value start = words.add(startAt(row, words.shr(column, i32(1))), half);
+    for (int64_t block = 0; block < cols / 8; ++block)
+      LLVM::StoreOp::create(b, loc, pair(item, block), placeOf(start, block), 8);
+  }
+}
+
+LogicalResult Distribution::take(hopper::TakeOp op) {
+  // One warp asks again and again, the others sleep.
+  taken = nextPlace(/*full=*/true, /*oneWarp=*/true);
+  int64_t offset = 0;
+  for (Value tile : op.getTiles()) {
+    scalars[tile] = CodeWords(b, loc).add(taken.address, i32(offset));
+    offset += llvm::cast<hopper::PassedType>(tile.getType()).bytes();
+  }
+  return success();
+}
+
+LogicalResult Distribution::giveBack(hopper::GiveBackOp op) {
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(taken.barriers, false), Value());
+  return success();
+}
+
+LogicalResult Distribution::readPassed(hopper::ReadPassedOp op) {
+  CodeWords words(b, loc);
+  hopper::PassedType tile = op.getTile().getType();
+  hopper::StagedType part = tile.part();
+  int64_t bits = tile.getElement().getIntOrFloatBitWidth(), perPiece = 128 / bits;
+  if (layout.getVector() % perPiece || layout.getVector() > part.getCols())
+    return op.emitError() << "expected threads that hold whole pieces of sixteen bytes, but got " << layout;
+  Value row = coordinate(op.getRow()), group = words.shr(row, i32(6)), inGroup = words.bitAnd(row, i32(63));
+  Value base = words.add(number(op.getTile()), words.mul(group, i32(groupBytes(tile))));
+  Parts result;
+  for (auto [i, partType] : llvm::enumerate(partTypes(op.getResult().getType()))) {
+    Value mine = words.add(inGroup, itemRow(int64_t(i)));
+    Value start = words.add(base, words.mul(mine, i32(hopper::StagedType::kRowBytes))), turn = words.bitAnd(mine, i32(7));
+    SmallVector<Value> pieces;
+    for (int64_t lane = 0; lane < layout.lanes(); lane += perPiece) {
+      Value column = words.add(gridColumn(layout.getCols()), i32(layout.colOffset(lane, layout.getCols())));
+      Value inRow = words.bitAnd(column, i32(part.getCols() - 1)),
+            tileAcross = words.shr(column, i32(llvm::Log2_64(part.getCols())));
+      Value piece = words.bitXor(words.shr(inRow, i32(llvm::Log2_64(perPiece))), turn);
+      Value at = words.add(words.add(start, words.mul(tileAcross, i32(part.bytes()))), words.mul(piece, i32(16)));
+      Value from = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), at);
+      Value loaded = LLVM::LoadOp::create(b, loc, VectorType::get({4}, b.getI32Type()), from, 16);
+      for (int64_t w = 0; w < 4; ++w)
+        pieces.push_back(extract(loaded, w));
     }
+    result.push_back(
+        vector::BitCastOp::create(b, loc, llvm::cast<VectorType>(partType), fromNumbers(pieces, b.getI32Type())).getResult());
   }
-  NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
-                             NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
-  warpgroupBarrier();
+  tiles[op.getResult()] = result;
+  return success();
+}
+
+LogicalResult Distribution::copyPassed(hopper::CopyPassedOp op) {
+  CodeWords words(b, loc);
+  hopper::PassedType tile = op.getTile().getType();
+  hopper::StagedType part = tile.part();
   OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(whereFirst());
-  Value firstRow = words.add(coordinate(op.getRow()), words.mul(warpgroup, i32(part.getRows())));
-  for (int64_t col = 0; col < cols; col += part.getCols()) {
-    Value from = LLVM::IntToPtrOp::create(b, loc, sharedSpace, words.add(base, i32(col / part.getCols() * part.bytes())));
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, tensorMap(op.getMemref(), part), from,
-                                                       ValueRange{words.add(coordinate(op.getCol()), i32(col)), firstRow},
-                                                       Value(), NVVM::TMAStoreMode::TILE, Value());
-  }
+  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
+  b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
+  Value row = coordinate(op.getRow()), col = coordinate(op.getCol()), map = tensorMap(op.getMemref(), part);
+  for (int64_t down = 0; down < tile.getRows(); down += part.getRows())
+    for (int64_t across = 0; across < tile.getCols(); across += part.getCols()) {
+      int64_t offset = down / part.getRows() * groupBytes(tile) + across / part.getCols() * part.bytes();
+      Value from = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3),
+                                            words.add(number(op.getTile()), i32(offset)));
+      NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, map, from,
+                                                         ValueRange{words.add(col, i32(across)), words.add(row, i32(down))},
+                                                         Value(), NVVM::TMAStoreMode::TILE, Value());
+    }
   NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
+  NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); // until it has been read
   return success();
 }
 
@@ -527,7 +686,7 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
     blocks = arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(int16_t((1 << cluster) - 1)));
   }
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
-      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot, true), ValueRange{}, blocks, Value(),
+      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot.barriers, true), ValueRange{}, blocks, Value(),
       NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares, NVVM::CTAGroupKindAttr(), Value());
   return success();
 }

@@ -58,7 +58,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     heuristics::ProductShape shape;
     heuristics::TileChoice choice;
     if (product) {
-      shape = productShape(kernel);
+      shape = productShape(kernel, plan);
       choice.layout = hopper::accumulatorLayout(&getContext(), shape.warpgroups, shape.cols);
       function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape.stages));
       if (shape.cluster > 1)

@@ -26,16 +26,23 @@ struct Operand {
   }
 };
 
+Type passedElement(mx::ProductInterface op) {
+  Type element = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
+  return op.getAddend() ? Float32Type::get(element.getContext()) : element;
+}
+
 class ProductKernel {
 public:
   ProductKernel(TileEmitter &e, const heuristics::ProductShape &shape)
       : e(e), b(e.builder()), loc(e.location()), shape(shape), op(e.plan.product), result(op->getResult(0)), left(op.getLeft()),
         right(op.getRight()), depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
     resultShape = llvm::cast<RankedTensorType>(result.getType()).getShape();
+    cols = e.plan.panelCols ? mx::Size::fixed(e.plan.panelCols) : e.sizeOf(result, resultShape.size() - 1);
+    finishLayout = shape.finishLayout(b.getContext());
   }
 
   TaskCount emit(Value task, Value step) {
-    mx::Size rows = e.sizeOf(left.value, turned() ? 1 : 0), cols = e.sizeOf(result, resultShape.size() - 1);
+    mx::Size rows = e.sizeOf(left.value, turned() ? 1 : 0);
     if (op.getGroupOffsets() && !turned())
       grouped.emplace(e, op.getGroupOffsets(), rows, shape.rows());
     // A task is a cluster's: as many tiles side by side as it has blocks. There may be as many tasks as slabs, see below.
@@ -48,9 +55,10 @@ public:
     Value rank = narrow(task);
     Value first = div(rank, i32(shape.cluster)), clusters = div(narrow(step), i32(shape.cluster));
     rank = rem(rank, i32(shape.cluster));
+    Divisor band = divisor(mul(tilesAcross, i32(shape.band))), matrixTiles = divisor(mul(tilesDown, tilesAcross)),
+            lastHeight = divisor(rem(tilesDown, i32(shape.band)));
     // Where the last wave would leave more than half of the clusters idle, its tiles are shared out slab by slab.
-    Value perMatrix = mul(tilesDown, tilesAcross), tiles = mul(perMatrix, i32(matrices)),
-          whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
+    Value tiles = mul(matrixTiles.value, i32(matrices)), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
     Value tasks = arith::SelectOp::create(b, loc, fits, arith::AddIOp::create(b, loc, whole, pieces), tiles);
     e.loop(first, tasks, clusters, [&](Value number) {
@@ -64,10 +72,10 @@ public:
       }
       Value matrix;
       if (turned()) {
-        matrix = widen(div(number, perMatrix));
-        number = rem(number, perMatrix);
+        auto [quotient, rest] = split(number, matrixTiles);
+        matrix = widen(quotient), number = rest;
       }
-      auto [down, across] = placeOf(number);
+      auto [down, across] = placeOf(number, band, lastHeight);
       across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
       Tile tile;
@@ -98,12 +106,39 @@ private:
   Value sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
   Value cmp(CmpIPredicate predicate, Value a, Value c) { return arith::CmpIOp::create(b, loc, predicate, a, c); }
 
+  /// What numbers of tiles are divided by, found once: a division takes as long as a step of the sum.
+  struct Divisor {
+    Value value, inverse; ///< i32, f32.
+  };
+  Divisor divisor(Value value) {
+    Value one = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1));
+    return {value, arith::DivFOp::create(b, loc, one, arith::UIToFPOp::create(b, loc, b.getF32Type(), value))};
+  }
+  /// Quotient and remainder. The first guess is wrong by one at most, as long as the quotient is below 2^22.
+  std::pair<Value, Value> split(Value number, const Divisor &divisor) {
+    Value guess = arith::MulFOp::create(b, loc, arith::UIToFPOp::create(b, loc, b.getF32Type(), number), divisor.inverse);
+    Value quotient = arith::FPToUIOp::create(b, loc, b.getI32Type(), guess);
+    Value rest = sub(number, mul(quotient, divisor.value));
+    auto correct = [&](Value wrong, int64_t by) {
+      Value nextQuotient = arith::AddIOp::create(b, loc, quotient, i32(by)), nextRest = sub(rest, mul(divisor.value, i32(by)));
+      quotient = arith::SelectOp::create(b, loc, wrong, nextQuotient, quotient);
+      rest = arith::SelectOp::create(b, loc, wrong, nextRest, rest);
+    };
+    correct(cmp(CmpIPredicate::slt, rest, i32(0)), -1);
+    correct(cmp(CmpIPredicate::uge, rest, divisor.value), 1);
+    return {quotient, rest};
+  }
+
   /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
-  /// operands then stays in the L2 cache.
-  std::pair<Value, Value> placeOf(Value number) {
-    Value perBand = mul(tilesAcross, i32(shape.band)), first = mul(div(number, perBand), i32(shape.band));
-    Value height = arith::MinUIOp::create(b, loc, sub(tilesDown, first), i32(shape.band)), inBand = rem(number, perBand);
-    return {arith::AddIOp::create(b, loc, first, rem(inBand, height)), div(inBand, height)};
+  /// operands then stays in the L2 cache. The last band may be lower.
+  std::pair<Value, Value> placeOf(Value number, const Divisor &perBand, const Divisor &lastHeight) {
+    auto [bandNumber, inBand] = split(number, perBand);
+    Value first = mul(bandNumber, i32(shape.band)), isLast = cmp(CmpIPredicate::ult, sub(tilesDown, first), i32(shape.band));
+    Value inverse = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1.0f / float(shape.band)));
+    Divisor height{arith::SelectOp::create(b, loc, isLast, lastHeight.value, i32(shape.band)),
+                   arith::SelectOp::create(b, loc, isLast, lastHeight.inverse, inverse)};
+    auto [across, down] = split(inBand, height);
+    return {arith::AddIOp::create(b, loc, first, down), across};
   }
 
   /// One slab of a tile, where it is shared out.
@@ -112,15 +147,6 @@ private:
     Value left = arith::SubIOp::create(b, loc, tile.rows, arith::MinUIOp::create(b, loc, skipped, tile.rows));
     Value most = arith::SelectOp::create(b, loc, isPiece, e.index(shape.slabRows()), e.index(shape.rows()));
     return {e.add(tile.firstRow, skipped), arith::MinUIOp::create(b, loc, left, most), tile.blockIndex};
-  }
-
-  /// Rows beyond the tile's are no rows of the result; nothing is read for them.
-  Rows rowsOf(const Tile &tile, int64_t slab) {
-    auto type = VectorType::get({e.R, 1}, b.getI32Type());
-    Value numbers = hopper::RowsOp::create(b, loc, type, e.addTo(tile.firstRow, slab * shape.slabRows()));
-    Value end = e.rowNumber(e.add(tile.firstRow, tile.rows), e.R);
-    Value valid = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end);
-    return {numbers, valid, valid};
   }
 
   /// Operands are matrices of blocks that were turned (mx.block_wgrad).
@@ -220,7 +246,7 @@ private:
     Tile stored = tile;
     if (turned())
       stored.firstRow = rowIn(result, summed.matrix, tile.firstRow);
-    SmallVector<Value> sums(slabs, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
+    SmallVector<Value> sums(slabs * shape.panels, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
     auto loop = scf::ForOp::create(b, loc, e.index(0), summed.depth, e.index(depth), sums);
     {
       OpBuilder::InsertionGuard guard(b);
@@ -232,60 +258,103 @@ private:
         k = arith::AndIOp::create(b, loc, k, e.index(mx::TransposeOp::kBlock - depth));
       }
       Value a = fetch(left, rowIn(left, leftMatrix, tile.firstRow), k, shape.rows(), shape.cluster > 1);
-      Value c = fetch(right, rowIn(right, rightMatrix, firstCol), k, shape.cols, /*multicast=*/false);
+      SmallVector<Value> panels;
+      for (int64_t panel = 0; panel < shape.panels; ++panel)
+        panels.push_back(fetch(right, rowIn(right, rightMatrix, firstColOf(panel)), k, shape.cols, /*multicast=*/false));
       SmallVector<Value> next(loop.getRegionIterArgs());
       if (!left.format)
-        for (auto [slab, sum] : llvm::enumerate(next))
-          sum = multiply(a, c, sum, int64_t(slab), 0, depth);
+        for (auto [i, sum] : llvm::enumerate(next))
+          sum = multiply(a, panels[panelOf(i)], sum, slabOf(i), 0, depth);
       else
-        addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k), a, c);
+        addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k), a, panels);
       scf::YieldOp::create(b, loc, next);
     }
     // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
     if (Value addend = op.getAddend())
       prefetch(addend, stored.firstRow, slabs * shape.slabRows());
-    for (int64_t slab = 0; slab < slabs; ++slab) {
-      // Most slabs are whole: then no thread has to ask, and all that it moves is on its way at once.
-      Value least = e.index((slab + 1) * shape.slabRows());
-      either(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, stored.rows, least), [&](bool whole) {
-        Value sum = loop.getResult(slab), first = e.addTo(stored.firstRow, slab * shape.slabRows());
-        Rows rows = rowsOf(stored, slab);
-        if (whole)
-          rows = {rows.index, {}, {}};
-        if (hasEpilogue()) {
-          Value skipped = e.index(slab * shape.slabRows());
-          Value left = whole ? e.index(shape.slabRows()) : arith::SubIOp::create(b, loc, stored.rows, skipped).getResult();
-          storeOutputs(resultOf(sum, rows), {first, left, tile.blockIndex}, whole);
-        } else if (whole && shape.buffers) {
-          storeTile(sum, rows, first);
-        } else {
-          store(sum, rows);
-        }
-      });
-    }
+    SmallVector<Value> passed;
+    for (Value sum : loop.getResults())
+      passed.push_back(
+          passedElement().isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, passedElement()), sum).getResult());
+    finish(passed, [&](Value number, ValueRange tiles) {
+      Value skipped = slabs == 1 ? e.index(0) : arith::MulIOp::create(b, loc, number, e.index(shape.slabRows())).getResult();
+      Value first = e.add(stored.firstRow, skipped);
+      Value left =
+          arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, stored.rows, skipped), e.index(shape.slabRows()));
+      auto byRows = [&] { storeRows(first, left, tiles, tile.blockIndex); };
+      if (!copies())
+        return byRows();
+      e.when(
+          arith::CmpIOp::create(b, loc, CmpIPredicate::eq, left, e.index(shape.slabRows())),
+          [&] { hopper::CopyPassedOp::create(b, loc, tiles.front(), e.outputBuffer(result), first, firstCol); }, byRows);
+    });
+  }
+
+  // Sums lie slab by slab, of each all panels.
+  int64_t slabOf(size_t sum) { return int64_t(sum) / shape.panels; }
+  int64_t panelOf(size_t sum) { return int64_t(sum) % shape.panels; }
+  Value firstColOf(int64_t panel) { return e.addTo(firstCol, e.plan.panels[panel]); }
+
+  /// In which sums are passed: what is added to them in FP32 is added later.
+  Type passedElement() { return ::passedElement(op); }
+
+  /// What others make of tiles, slab by slab, or do without any.
+  void finish(ArrayRef<Value> tiles, llvm::function_ref<void(Value, ValueRange)> body) {
+    auto op = hopper::FinishOp::create(b, loc, tiles, shape.panels, shape.buffers, finishLayout);
+    OpBuilder::InsertionGuard guard(b);
+    SmallVector<Type> types{b.getIndexType()};
+    if (!tiles.empty())
+      types.append(shape.panels, hopper::PassedType::get(b.getContext(), e.R, e.C, passedElement()));
+    Block *block = b.createBlock(&op.getBody(), {}, types, SmallVector<Location>(types.size(), loc));
+    e.within(finishLayout, [&] { body(block->getArgument(0), block->getArguments().drop_front()); });
   }
 
   /// Whether the kernel's results are made from the product's rather than that alone.
   bool hasEpilogue() const { return e.ops.ops.size() > 1; }
 
-  /// The kernel's results for a slab of the product.
-  void storeOutputs(Value product, const Tile &slab, bool whole) {
-    e.beginTile(slab, whole);
-    e.give(result, product);
+  /// Whether the copy engine may bring whole slabs to memory: they are the result, in rows that it can write.
+  bool copies() {
+    Type element = passedElement();
+    int64_t cols = resultShape.back(), bits = element.getIntOrFloatBitWidth();
+    return !hasEpilogue() && !op.getAddend() && !ShapedType::isDynamic(cols) && cols * bits % 128 == 0 &&
+           shape.cols * bits % (hopper::StagedType::kRowBytes * 8) == 0;
+  }
+
+  /// The kernel's results for `count` rows, a few at a time, from tiles that were passed, or from zeros.
+  void storeRows(Value first, Value count, ValueRange tiles, Value blockIndex) {
     Chunk chunk{firstCol, {}};
     if (Value limit = columnLimit()) // a tile of a cluster's last block may lie beyond it
       chunk.valid = arith::MinUIOp::create(
-          b, loc, arith::SubIOp::create(b, loc, arith::MaxUIOp::create(b, loc, limit, firstCol), firstCol),
-          e.index(shape.cols));
-    for (const mx::Segment &segment : e.plan.segments)
-      e.storeSegment(segment, chunk);
+          b, loc, arith::SubIOp::create(b, loc, arith::MaxUIOp::create(b, loc, limit, firstCol), firstCol), e.index(e.C));
+    e.loop(e.index(0), count, e.index(e.R), [&](Value skipped) {
+      Value row = e.add(first, skipped);
+      e.beginTile(
+          {row, arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, count, skipped), e.index(e.R)), blockIndex});
+      auto product = [&](int64_t offset) {
+        Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
+        if (tiles.empty())
+          return e.zeros(e.tile(e.R, e.C, element));
+        auto panel = llvm::find(e.plan.panels, offset) - e.plan.panels.begin();
+        Value v = hopper::ReadPassedOp::create(b, loc, e.tile(e.R, e.C, passedElement()), tiles[size_t(panel)], skipped);
+        if (op.getAddend())
+          v = arith::AddFOp::create(b, loc, v, load(op.getAddend(), chunk));
+        return v.getType() == e.tile(e.R, e.C, element)
+                   ? v
+                   : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), v).getResult();
+      };
+      if (!hasEpilogue())
+        return store(product(0), chunk);
+      e.give(result, product);
+      for (const mx::Segment &segment : e.plan.segments)
+        e.storeSegment(segment, chunk);
+    });
   }
 
   /// A tile of a matrix in the result's shape, on its way from memory while the last of the sum is computed.
   void prefetch(Value matrix, Value row, int64_t rows) {
     Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
     int64_t bits = element.getIntOrFloatBitWidth(), width = hopper::StagedType::kRowBytes * 8 / bits;
-    if (alignment() * bits < 128) // such rows have no tensor map
+    if (ShapedType::isDynamic(resultShape.back()) || resultShape.back() * bits % 128) // such rows have no tensor map
       return;
     for (int64_t first = 0; first < shape.cols; first += width)
       hopper::PrefetchOp::create(b, loc, e.inputBuffer(matrix), row, e.addTo(firstCol, first),
@@ -300,38 +369,45 @@ private:
   /// Columns of both operands that are summed before they are scaled.
   int64_t blockDepth() const { return std::min(left.format.getBlockCols(), right.format.getBlockCols()); }
 
-  Scales fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
-    ScalePlace rows = scalePlace(left, leftMatrix, tile.firstRow, k, /*perRow=*/true);
-    ScalePlace cols = scalePlace(right, rightMatrix, firstCol, k, /*perRow=*/false);
-    if (!columnScales() && scaleCols() == 1)
-      return {fetchScales(left, rows, shape.rows(), &cols), {}};
-    return {fetchScales(left, rows, shape.rows()), fetchScales(right, cols, scaleCols())};
+  /// Of every panel.
+  SmallVector<Scales> fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
+    SmallVector<Scales> scales;
+    for (int64_t panel = 0; panel < shape.panels; ++panel) {
+      ScalePlace rows = scalePlace(left, leftMatrix, tile.firstRow, k, /*perRow=*/true);
+      ScalePlace cols = scalePlace(right, rightMatrix, firstColOf(panel), k, /*perRow=*/false);
+      if (!columnScales() && scaleCols() == 1)
+        scales.push_back({fetchScales(left, rows, shape.rows(), &cols), {}});
+      else
+        scales.push_back({fetchScales(left, rows, shape.rows()), fetchScales(right, cols, scaleCols())});
+    }
+    return scales;
   }
 
   /// Every block of K is summed on the tensor cores, then scaled and added in FP32.
-  void addScaled(SmallVector<Value> &sums, const Scales &staged, Value a, Value c) {
+  void addScaled(SmallVector<Value> &sums, ArrayRef<Scales> staged, Value a, ArrayRef<Value> panels) {
     // Read before the products, which they then need not wait for.
     auto read = [&](Value scales, int64_t rows, int64_t cols, int64_t first) -> Value {
       return hopper::ReadScalesOp::create(b, loc, e.tile(rows, cols, b.getF32Type()), scales, first);
     };
     auto place = [&](const Operand &operand, int64_t k, int64_t count) { return k / operand.format.getBlockCols() * count; };
     for (int64_t k = 0; k < depth; k += blockDepth()) {
-      Value cols = staged.cols ? read(staged.cols, 1, scaleCols(), place(right, k, scaleCols())) : Value();
-      SmallVector<Value> rows;
-      for (size_t slab = 0; slab < sums.size(); ++slab) {
-        Value row = read(staged.rows, e.R, 1, place(left, k, shape.rows()) + int64_t(slab) * shape.slabRows());
-        if (cols && !columnScales()) {
-          row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(cols, e.R, scaleCols()));
+      SmallVector<Value> cols, rows;
+      for (const Scales &scales : staged)
+        cols.push_back(scales.cols ? read(scales.cols, 1, scaleCols(), place(right, k, scaleCols())) : Value());
+      for (size_t i = 0; i < sums.size(); ++i) {
+        Value row = read(staged[panelOf(i)].rows, e.R, 1, place(left, k, shape.rows()) + slabOf(i) * shape.slabRows());
+        if (Value factors = cols[panelOf(i)]; factors && !columnScales()) {
+          row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(factors, e.R, scaleCols()));
           // Two scales near the ends of their range must not make a NaN of a sum that is 0.
           row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
         }
         rows.push_back(row);
       }
-      for (auto [slab, sum] : llvm::enumerate(sums)) {
-        Value product = multiply(a, c, {}, int64_t(slab), k, blockDepth());
+      for (auto [i, sum] : llvm::enumerate(sums)) {
+        Value product = multiply(a, panels[panelOf(i)], {}, slabOf(i), k, blockDepth());
         if (columnScales())
-          product = arith::MulFOp::create(b, loc, product, e.expand(cols, e.R, e.C));
-        sum = math::FmaOp::create(b, loc, product, e.expand(rows[slab], e.R, e.C), sum);
+          product = arith::MulFOp::create(b, loc, product, e.expand(cols[panelOf(i)], e.R, e.C));
+        sum = math::FmaOp::create(b, loc, product, e.expand(rows[i], e.R, e.C), sum);
       }
     }
   }
@@ -341,55 +417,41 @@ private:
   /// As many as columns: too many to be multiplied with those of all rows first.
   bool columnScales() const { return right.format.getBlockRows() == 1; }
 
-  /// A tile of the result: the sum, and what is added to it.
-  Value resultOf(Value sum, const Rows &rows) {
-    if (Value addend = op.getAddend())
-      sum = arith::AddFOp::create(b, loc, sum,
-                                  hopper::LoadOp::create(b, loc, sum.getType(), e.flattened(e.inputBuffer(addend)), rows.index,
-                                                         rows.present, firstCol, columnLimit(), e.stride(addend, 0),
-                                                         alignment()));
-    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
-    return element.isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, element), sum).getResult();
+  Value load(Value matrix, const Chunk &chunk) {
+    const Rows &rows = e.tileRows();
+    Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
+    return hopper::LoadOp::create(b, loc, e.tile(e.R, e.C, element), e.flattened(e.inputBuffer(matrix)), rows.index, Value(),
+                                  chunk.start, chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), e.stride(matrix, 0),
+                                  alignment());
   }
 
-  void store(Value sum, const Rows &rows) {
-    hopper::StoreOp::create(b, loc, resultOf(sum, rows), e.flattened(e.outputBuffer(result)), rows.index, rows.valid, firstCol,
-                            columnLimit(), e.stride(result, 0), alignment());
+  void store(Value tile, const Chunk &chunk) {
+    const Rows &rows = e.tileRows();
+    hopper::StoreOp::create(b, loc, tile, e.flattened(e.outputBuffer(result)), rows.index, rows.valid, chunk.start,
+                            chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), e.stride(result, 0), alignment());
   }
 
-  void storeTile(Value sum, const Rows &rows, Value row) {
-    hopper::StoreTileOp::create(b, loc, resultOf(sum, rows), e.outputBuffer(result), row, firstCol, shape.buffers,
-                                IntegerAttr());
-  }
-
-  /// Rows that belong to no group are zeros.
+  /// Rows that belong to no group are what becomes of zeros.
   void clearOutsideGroups() {
-    Type element = llvm::cast<RankedTensorType>(result.getType()).getElementType();
-    auto clear = [&](Value begin, Value end) {
-      e.loop(begin, end, e.index(e.R), [&](Value row) {
-        Value left = arith::SubIOp::create(b, loc, end, row);
-        if (hasEpilogue())
-          return storeOutputs(e.zeros(e.tile(e.R, e.C, element)), {row, arith::MinUIOp::create(b, loc, left, e.index(e.R)), {}},
-                              /*whole=*/false);
-        Rows rows = rowsOf({row, left, {}}, 0);
-        hopper::StoreOp::create(b, loc, e.zeros(e.tile(e.R, e.C, element)), e.outputBuffer(result), rows.index, rows.valid,
-                                firstCol, columnLimit(), e.stride(result, 0), alignment());
-      });
-    };
-    auto [first, last] = grouped->bounds();
-    clear(e.index(0), first);
-    clear(last, e.size(left.value, 0));
+    finish({}, [&](Value, ValueRange) {
+      auto clear = [&](Value begin, Value end) {
+        Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
+        storeRows(begin, count, {}, {});
+      };
+      auto [first, last] = grouped->bounds();
+      clear(e.index(0), first);
+      clear(last, e.size(left.value, 0));
+    });
   }
 
   /// Null where every tile of every block of a cluster is whole.
   Value columnLimit() {
-    int64_t cols = resultShape.back();
-    bool whole = !ShapedType::isDynamic(cols) && cols % (shape.cols * shape.cluster) == 0;
-    return whole ? Value() : e.size(result, resultShape.size() - 1);
+    bool whole = cols.isConstant() && cols.constant % (shape.cols * shape.cluster) == 0;
+    return whole ? Value() : e.size(cols);
   }
   int64_t alignment() {
     int64_t cols = resultShape.back();
-    return ShapedType::isDynamic(cols) ? 1 : int64_t(1) << llvm::countr_zero(uint64_t(cols | shape.cols));
+    return ShapedType::isDynamic(cols) ? 1 : std::min(int64_t(1) << llvm::countr_zero(uint64_t(cols | e.C)), shape.vector);
   }
 
   TileEmitter &e;
@@ -401,6 +463,8 @@ private:
   Operand left, right;
   int64_t depth; ///< of K in a staged tile.
   ArrayRef<int64_t> resultShape;
+  mx::Size cols; ///< of the result, or of a panel of it.
+  hopper::LayoutAttr finishLayout;
   std::optional<GroupedTiles> grouped;
   Value tilesDown, tilesAcross, firstCol;
 };
@@ -428,30 +492,42 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
   return {};
 }
 
-heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel) {
-  mx::ProductInterface op = mx::KernelOps::of(kernel).product();
-  Operand left(op.getLeft());
+heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const mx::KernelPlan &plan) {
+  mx::ProductInterface op = plan.product;
+  Operand left(op.getLeft()), right(op.getRight());
   heuristics::ProductNeeds needs;
-  int64_t cols = mx::shapeOf(op->getResult(0).getType()).back();
+  int64_t cols = plan.panelCols ? plan.panelCols : mx::shapeOf(op->getResult(0).getType()).back();
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
-  Operand right(op.getRight());
+  needs.panels = int64_t(plan.panels.size());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
-  // Rows that the copy engine can write: known, and a multiple of 16 bytes.
-  Type element = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getElementType();
-  // What is added to the sum arrives in registers, where addresses of shared memory find no room beside it.
+  needs.passedBits = passedElement(op).getIntOrFloatBitWidth();
+  needs.matrices = needs.panels + (op.getAddend() ? 1 : 0);
+  auto bitsOf = [](Type type) {
+    auto scaled = llvm::dyn_cast<mx::ScaledType>(type);
+    return scaled ? int64_t(scaled.getFormat().getElementBits())
+                  : int64_t(llvm::cast<RankedTensorType>(type).getElementTypeBitWidth());
+  };
   mx::KernelOps ops = mx::KernelOps::of(kernel);
-  bool alone = ops.ops.size() == 1 && !op.getAddend();
-  if (int64_t bits = element.getIntOrFloatBitWidth(); needs.cols && needs.cols * bits % 128 == 0 && alone)
-    needs.storedBits = bits;
+  for (Value output : ops.outputs)
+    needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
+  llvm::SmallDenseSet<Value> read;
+  int64_t conversions = 0;
   // Blocks beside the product: those that are computed, and those that are read.
   for (Operation *beside : ops.ops) {
     if (beside == op)
       continue;
+    for (Value operand : beside->getOperands())
+      if (!ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2 && read.insert(operand).second)
+        ++needs.matrices;
+    auto quantize = llvm::dyn_cast<mx::QuantizeOp>(beside);
+    needs.computes |= !quantize || quantize.getSeed() || quantize.getResult().getType().getFormat().isPacked() || conversions++;
     SmallVector<Type> types(beside->getOperandTypes());
     llvm::append_range(types, beside->getResultTypes());
     for (Type type : types)
-      if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type))
+      if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type)) {
         needs.blockCols = std::max(needs.blockCols, scaled.getFormat().getBlockCols());
+        needs.packed |= scaled.getFormat().isPacked();
+      }
   }
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
   return heuristics::chooseProduct(needs);

@@ -137,14 +137,9 @@ Value TileEmitter::rowNumber(Value index, int64_t gridRows) {
   return vector::BroadcastOp::create(b, loc, tile(gridRows, 1, b.getI32Type()), narrow);
 }
 
-void TileEmitter::beginTile(const Tile &tile, bool whole) {
+void TileEmitter::beginTile(const Tile &tile) {
   current = tile;
-  auto type = VectorType::get({R, 1}, b.getI32Type());
-  Value numbers = hopper::RowsOp::create(b, loc, type, tile.firstRow);
-  if (whole) {
-    rows = {numbers, {}, {}};
-    return;
-  }
+  Value numbers = hopper::RowsOp::create(b, loc, VectorType::get({R, 1}, b.getI32Type()), tile.firstRow);
   Value end = rowNumber(add(tile.firstRow, tile.rows), R), last = rowNumber(addTo(add(tile.firstRow, tile.rows), -1), R);
   rows = {arith::MinUIOp::create(b, loc, numbers, last), arith::CmpIOp::create(b, loc, CmpIPredicate::ult, numbers, end), {}};
 }
@@ -156,6 +151,16 @@ void TileEmitter::loop(Value begin, Value end, Value step, llvm::function_ref<vo
   memo.emplace_back();
   body(loop.getInductionVar());
   memo.pop_back();
+}
+
+void TileEmitter::within(hopper::LayoutAttr other, llvm::function_ref<void()> body) {
+  hopper::LayoutAttr outer = layout;
+  auto set = [&](hopper::LayoutAttr next) { layout = next, R = next.getRows(), C = next.getCols(); };
+  set(other);
+  memo.emplace_back();
+  body();
+  memo.pop_back();
+  set(outer);
 }
 
 void TileEmitter::when(Value condition, llvm::function_ref<void()> body, llvm::function_ref<void()> otherwise) {
@@ -291,11 +296,9 @@ int64_t TileEmitter::alignment(Value value, int64_t offset, int64_t perNumber) {
     return 1;
   if (columns % perNumber || offset % perNumber)
     return 1;
-  // Rows begin at multiples of the columns, chunks at multiples of C, threads at multiples of the vector; neighbours that
-  // swap their columns may take larger steps.
-  int64_t together = (columns | offset | C * perNumber | 1024) / perNumber, aligned = int64_t(1)
-                                                                                      << llvm::countr_zero(uint64_t(together));
-  return layout.getAdjacent() ? aligned : std::min<int64_t>(aligned, layout.getVector());
+  // Rows begin at multiples of the columns, chunks at multiples of C, threads at multiples of the vector.
+  int64_t together = (columns | offset | C * perNumber | 1024) / perNumber;
+  return std::min<int64_t>(int64_t(1) << llvm::countr_zero(uint64_t(together)), layout.getVector());
 }
 
 Value TileEmitter::asBoolean(Value value, Value loaded) {
@@ -344,8 +347,8 @@ std::pair<Value, int64_t> TileEmitter::concatPiece(mx::ConcatOp op, int64_t offs
 }
 
 TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chunk, int64_t offset) {
-  if (Value known = given.lookup(value))
-    return {known, {}};
+  if (auto known = given.find(value); known != given.end())
+    return {known->second(offset), {}};
   Operation *op = value.getDefiningOp();
   if (auto quantize = llvm::dyn_cast<mx::QuantizeOp>(op))
     return quantized(quantize, at, chunk, offset);

@@ -65,10 +65,11 @@ public:
   void clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, mlir::Value first, mlir::Value last);
 
   // --- control ---
-  /// `whole`: all rows of the tile are there.
-  void beginTile(const Tile &tile, bool whole = false);
-  /// The value of an operation that is computed elsewhere, for the tile at hand.
-  void give(mlir::Value value, mlir::Value tile) { given[value] = tile; }
+  void beginTile(const Tile &tile);
+  /// The value of an operation that is computed elsewhere, for the tile at hand: its columns from an offset on.
+  void give(mlir::Value value, std::function<mlir::Value(int64_t offset)> tile) { given[value] = std::move(tile); }
+  /// What `body` emits are tiles of another layout.
+  void within(hopper::LayoutAttr other, llvm::function_ref<void()> body);
   const Rows &tileRows() const { return rows; }
   void loop(mlir::Value begin, mlir::Value end, mlir::Value step, llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, llvm::function_ref<void()> body, llvm::function_ref<void()> otherwise = {});
@@ -121,8 +122,8 @@ public:
   Lanes lanes;
   const mx::KernelPlan &plan;
   const mx::KernelOps ops;
-  const hopper::LayoutAttr layout;
-  const int64_t R, C;
+  hopper::LayoutAttr layout;
+  int64_t R, C;
 
 private:
   TileValue emitMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
@@ -169,7 +170,7 @@ private:
   Rows rows;
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> inputs, outputs;
   llvm::DenseMap<mlir::Operation *, mlir::Value> rowReductions;
-  llvm::DenseMap<mlir::Value, mlir::Value> given;
+  llvm::DenseMap<mlir::Value, std::function<mlir::Value(int64_t)>> given;
   llvm::SmallVector<mx::Size> wanted;
   std::map<int64_t, mlir::Value> indices;
   std::vector<std::map<Key, TileValue>> memo;

@@ -86,24 +86,36 @@ bool vernier::nvptx::relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel) 
   return true;
 }
 
-bool vernier::nvptx::moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, int64_t steps) {
+bool vernier::nvptx::moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, RegisterMove move) {
   auto function = module.lookupSymbol<mlir::LLVM::LLVMFuncOp>(kernel);
   auto threads =
       function ? function->getAttrOfType<mlir::DenseI32ArrayAttr>(mlir::NVVM::NVVMDialect::getMaxntidAttrName()) : nullptr;
-  mlir::NVVM::SetMaxRegisterOp fetching, computing;
-  if (threads)
-    function.walk([&](mlir::NVVM::SetMaxRegisterOp op) {
-      (op.getAction() == mlir::NVVM::SetMaxRegisterAction::decrease ? fetching : computing) = op;
-    });
-  if (!fetching || !computing)
+  if (!threads)
     return false;
-  // One warpgroup fetches, all others compute.
+  mlir::NVVM::SetMaxRegisterOp computing;
+  llvm::SmallVector<mlir::NVVM::SetMaxRegisterOp> others; // one warpgroup each: that fetches, and that finishes
+  function.walk([&](mlir::NVVM::SetMaxRegisterOp op) {
+    if (op.getAction() == mlir::NVVM::SetMaxRegisterAction::increase)
+      computing = op;
+    else
+      others.push_back(op);
+  });
+  if (!computing || others.empty())
+    return false;
   constexpr int64_t warpgroup = 128, unit = 8, least = 24, most = 240;
-  int64_t others = threads[0] / warpgroup - 1;
-  int64_t ofFetching = fetching.getRegCount() + steps * unit * others, ofComputing = computing.getRegCount() - steps * unit;
-  if (ofFetching < least || ofComputing > most || ofFetching > ofComputing)
-    return false;
-  fetching.setRegCount(uint32_t(ofFetching));
-  computing.setRegCount(uint32_t(ofComputing));
+  int64_t computingGroups = threads[0] / warpgroup - int64_t(others.size());
+  int64_t left = -computingGroups * move.computing;
+  llvm::SmallVector<std::pair<mlir::NVVM::SetMaxRegisterOp, int64_t>> next{
+      {computing, computing.getRegCount() + unit * move.computing}};
+  if (others.size() > 1) {
+    left -= move.fetching;
+    next.push_back({others.front(), others.front().getRegCount() + unit * move.fetching});
+  }
+  next.push_back({others.back(), others.back().getRegCount() + unit * left});
+  for (auto [op, count] : next)
+    if (count < least || count > most || count > next.front().second)
+      return false;
+  for (auto [op, count] : next)
+    op.setRegCount(uint32_t(count));
   return true;
 }

@@ -17,9 +17,14 @@ llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
 /// Lowers by one the number of blocks that a kernel's registers must leave room for; false if it is one already.
 bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel);
 
-/// Where the warps of a kernel share registers among them (setmaxnreg): takes `steps` times as many as can be asked for (8)
-/// from every thread that computes, for those that fetch. False where they do not, or where one side would not have enough.
-bool moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, int64_t steps);
+/// Registers that every thread of a side gets or gives, in units of what can be asked for (8).
+struct RegisterMove {
+  int64_t computing = 0, fetching = 0;
+};
+/// Where the warps of a kernel share registers among them (setmaxnreg): moves some between its sides. What is left over or
+/// missing is the share of those that finish; where there are none, of those that fetch. False where they do not share, or
+/// where one side would not have enough.
+bool moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel, RegisterMove move);
 
 } // namespace vernier::nvptx
 

@@ -47,8 +47,11 @@ struct TensorMap {
 llvm::SmallVector<TensorMap> tensorMapsOf(mlir::Operation *function);
 /// Thread blocks of a cluster; 1 where there are no clusters.
 int64_t clusterOf(mlir::Operation *function);
-/// Threads of a block: those of the layout, and a warpgroup that fetches where there are roles.
+/// Threads of a block: those of the layout; where there are roles, a warpgroup that fetches, and one that finishes, if any
+/// does.
 int64_t threadsOf(mlir::Operation *function);
+/// The layout of tiles where an operation stands: that of what finishes around it, or the function's.
+LayoutAttr layoutAt(mlir::Operation *op);
 } // namespace vernier::hopper
 
 #endif

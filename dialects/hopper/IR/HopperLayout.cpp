@@ -100,8 +100,21 @@ StagedType CopyOp::copied(Operation *function) {
 }
 
 int64_t vernier::hopper::threadsOf(Operation *function) {
-  bool roles = function->walk([](RolesOp) { return WalkResult::interrupt(); }).wasInterrupted();
-  return function->getAttrOfType<LayoutAttr>(kLayout).threads() + (roles ? kWarpgroup : 0);
+  int64_t threads = function->getAttrOfType<LayoutAttr>(kLayout).threads();
+  function->walk([&](RolesOp roles) { threads += kWarpgroup * (roles.finishes() ? 2 : 1); });
+  return threads;
+}
+
+LayoutAttr vernier::hopper::layoutAt(Operation *op) {
+  for (Operation *inner = op, *around = op->getParentOp(); around; inner = around, around = around->getParentOp()) {
+    if (auto finish = llvm::dyn_cast<FinishOp>(around))
+      return finish.getLayout();
+    if (auto roles = llvm::dyn_cast<RolesOp>(around); roles && inner->getParentRegion() == &roles.getFinish())
+      return *roles.getFinishLayout();
+    if (auto layout = around->getAttrOfType<LayoutAttr>(kLayout))
+      return layout;
+  }
+  return {};
 }
 
 SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
@@ -116,8 +129,8 @@ SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
       add(copy.getMemref(), copy.copied(function));
     else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
       add(prefetch.getMemref(), llvm::cast<StagedType>(prefetch.getTile()));
-    else if (auto store = llvm::dyn_cast<StoreTileOp>(op))
-      add(store.getMemref(), store.transferred());
+    else if (auto copy = llvm::dyn_cast<CopyPassedOp>(op))
+      add(copy.getMemref(), copy.getTile().getType().part());
   });
   return maps;
 }

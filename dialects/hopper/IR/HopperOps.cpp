@@ -96,27 +96,65 @@ LogicalResult FetchScalesOp::verify() {
   return success();
 }
 
-StagedType StoreTileOp::transferred() {
-  Type element = llvm::cast<VectorType>(getValue().getType()).getElementType();
-  return StagedType::get(getContext(), 64, StagedType::kRowBytes * 8 / element.getIntOrFloatBitWidth(), element);
-}
-int64_t StoreTileOp::sharedBytes() {
-  auto tile = llvm::cast<VectorType>(getValue().getType());
-  return int64_t(getBuffers()) * tile.getNumElements() * tile.getElementTypeBitWidth() / 8;
+StagedType PassedType::part() const {
+  return StagedType::get(getContext(), 64, StagedType::kRowBytes * 8 / getElement().getIntOrFloatBitWidth(), getElement());
 }
 
-LogicalResult StoreTileOp::verify() {
-  auto tile = llvm::cast<VectorType>(getValue().getType());
-  if (tile.getRank() != 2 || !llvm::isa<BFloat16Type, Float16Type, Float32Type>(tile.getElementType()) ||
-      tile.getElementType() != llvm::cast<MemRefType>(getMemref().getType()).getElementType())
-    return emitOpError() << "expected a tile of the memref's bf16, f16 or f32, but got " << tile;
-  if (tile.getDimSize(0) % 64 || tile.getDimSize(1) % transferred().getCols())
-    return emitOpError() << "expected multiples of 64 x " << transferred().getCols() << ", but got " << tile;
-  if (getBuffers() < 1)
-    return emitOpError() << "expected at least one buffer";
-  int64_t columns = llvm::cast<MemRefType>(getMemref().getType()).getShape().back();
-  if (ShapedType::isDynamic(columns) || columns * tile.getElementTypeBitWidth() % 128)
-    return emitOpError() << "expected rows of a known multiple of 16 bytes, but got " << getMemref().getType();
+int64_t PassedType::bytes() const { return getRows() * llvm::divideCeil(getCols(), part().getCols()) * StagedType::kRowBytes; }
+
+LogicalResult PassedType::verify(llvm::function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols, Type element) {
+  if (!llvm::isa<BFloat16Type, Float16Type, Float32Type>(element))
+    return emitError() << "expected bf16, f16 or f32, but got " << element;
+  int64_t together = StagedType::kRowBytes * 8 / element.getIntOrFloatBitWidth();
+  if (rows < 64 || rows % 64 || cols < 1 || (cols % together && together % cols))
+    return emitError() << "expected multiples of 64 x " << together << ", but got " << rows << " x " << cols;
+  return success();
+}
+
+int64_t FinishOp::passedBytes() {
+  int64_t bytes = 0;
+  for (BlockArgument argument : getBody().getArguments().drop_front())
+    bytes += llvm::cast<PassedType>(argument.getType()).bytes();
+  return bytes;
+}
+
+LogicalResult FinishOp::verify() {
+  int64_t together = getTogether();
+  if (together < 1 || getTiles().size() % size_t(together) || getBuffers() < 1)
+    return emitOpError() << "expected at least one buffer and a multiple of " << together << " tiles, but got "
+                         << getTiles().size();
+  if (getLayout().threads() != kWarpgroup)
+    return emitOpError() << "expected a layout of " << kWarpgroup << " threads, but got " << getLayout();
+  SmallVector<Type> wanted{IndexType::get(getContext())};
+  for (Value tile : getTiles().take_front(getTiles().empty() ? 0 : size_t(together))) {
+    VectorType type = tileOf(tile);
+    wanted.push_back(PassedType::get(getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType()));
+  }
+  if (TypeRange(getBody().getArgumentTypes()) != TypeRange(wanted))
+    return emitOpError() << "expected a region that takes its number and " << (wanted.size() - 1) << " passed tiles";
+  for (auto [i, tile] : llvm::enumerate(getTiles()))
+    if (tile.getType() != getTiles()[i % size_t(together)].getType())
+      return emitOpError() << "expected tiles of one type for every run, but got " << tile.getType();
+  return success();
+}
+
+LogicalResult ReadPassedOp::verify() {
+  VectorType result = tileOf(getResult());
+  PassedType tile = getTile().getType();
+  if (result.getElementType() != tile.getElement() || result.getDimSize(1) != tile.getCols() || 64 % result.getDimSize(0))
+    return emitOpError() << "expected some of the 64 rows of a warpgroup of " << tile << ", but got " << result;
+  return success();
+}
+
+LogicalResult CopyPassedOp::verify() {
+  auto memref = llvm::cast<MemRefType>(getMemref().getType());
+  PassedType tile = getTile().getType();
+  if (memref.getElementType() != tile.getElement() || tile.getCols() % tile.part().getCols())
+    return emitOpError() << "expected a memref of " << tile.getElement() << " and multiples of " << tile.part().getCols()
+                         << " columns, but got " << tile << " and " << memref;
+  int64_t columns = memref.getShape().back();
+  if (ShapedType::isDynamic(columns) || columns * memref.getElementTypeBitWidth() % 128)
+    return emitOpError() << "expected rows of a known multiple of 16 bytes, but got " << memref;
   return success();
 }
 

@@ -77,29 +77,83 @@ def Hopper_GroupTileOp : Hopper_Op<"group_tile", [MemoryEffects<[MemRead]>]> {
   let hasVerifier = 1;
 }
 
-def Hopper_StoreTileOp : Hopper_Op<"store_tile", [MemoryEffects<[MemWrite]>]> {
-  let summary = "a whole tile to a matrix, through shared memory";
+def Hopper_PassedType : TypeDef<Hopper_Dialect, "Passed"> {
+  let mnemonic = "passed";
+  let summary = "a tile in shared memory, on its way from the threads that compute it to those that finish it";
   let description = [{
-    `memref[row + r, col + c] = value[r, c]`, for a tile in the layout of accumulators; elements outside the matrix are left
-    out. Of a memref of rank 3, `row` counts over both leading dimensions. The threads go on once the tile lies in shared memory,
-    in one of `buffers` places that take turns; the copy engine brings it to memory from there.
+    The rows of a warpgroup lie together, in as many `hopper.staged` tiles of 64 rows as the columns fill.
+
+    Example: `!hopper.passed<128 x 128 x bf16>`.
+  }];
+  let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$element);
+  let assemblyFormat = "`<` $rows `x` $cols `x` $element `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// What one of the copy engine's transfers takes.
+    StagedType part() const;
+    /// Tiles that fill no row of 128 bytes have rows of so many nevertheless.
+    int64_t bytes() const;
+  }];
+}
+
+def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "what is made of tiles by threads that have another layout";
+  let description = [{
+    The region runs once for every `together` of the tiles, in order, with its number and the tiles; once, where there are none.
+    In it, tiles have the given layout. `hopper-specialize-warps` gives it to warps of its own, which work while the others
+    compute the next tiles; `buffers` times `together` tiles may be on their way.
 
     Example:
     ```mlir
-    hopper.store_tile %v to %m[%row, %col] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
+    hopper.finish (%a, %b : vector<128x128xbf16>, vector<128x128xbf16>) together 1 buffers 2
+        layout <8 x 128, threads = 8 x 16, vector = 8, rowGroup = 1> {
+    ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x bf16>):
+      %v = hopper.read_passed %tile[%row] : !hopper.passed<128 x 128 x bf16> -> vector<8x128xbf16>
+      ...
+    }
     ```
   }];
-  let arguments = (ins AnyVectorOfNonZeroRank:$value, AnyMemRef:$memref, Index:$row, Index:$col, I64Attr:$buffers,
-                   OptionalAttr<I64Attr>:$shared);
+  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, I64Attr:$together, I64Attr:$buffers, Hopper_LayoutAttr:$layout);
+  let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $value `to` $memref `[` $row `,` $col `]` `buffers` $buffers (`shared` $shared^)? attr-dict `:` type($value) `,` type($memref)
+    (`(` $tiles^ `:` type($tiles) `)`)? `together` $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
   }];
   let extraClassDeclaration = [{
-    /// What one of the copy engine's transfers takes: the rows of a warpgroup.
-    StagedType transferred();
-    /// Of shared memory: all places.
-    int64_t sharedBytes();
+    /// Of the tiles that one run of the region takes.
+    int64_t passedBytes();
   }];
+  let hasVerifier = 1;
+}
+
+def Hopper_ReadPassedOp : Hopper_Op<"read_passed", [MemoryEffects<[MemRead]>]> {
+  let summary = "some rows of a tile that was passed";
+  let description = [{
+    `result[r, c] = tile[row + r, c]`; `row` is a multiple of the result's rows.
+
+    Example:
+    ```mlir
+    %v = hopper.read_passed %tile[%row] : !hopper.passed<128 x 128 x bf16> -> vector<8x128xbf16>
+    ```
+  }];
+  let arguments = (ins Hopper_PassedType:$tile, Index:$row);
+  let results = (outs AnyVectorOfNonZeroRank:$result);
+  let assemblyFormat = "$tile `[` $row `]` attr-dict `:` type($tile) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Hopper_CopyPassedOp : Hopper_Op<"copy_passed", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "a tile that was passed to memory, by the copy engine";
+  let description = [{
+    `memref[row + r, col + c] = tile[r, c]`, nothing where that lies outside the matrix. Of a memref of rank 3, `row` counts over
+    both leading dimensions.
+
+    Example:
+    ```mlir
+    hopper.copy_passed %tile to %m[%row, %col] : !hopper.passed<128 x 128 x bf16>, memref<?x4096xbf16>
+    ```
+  }];
+  let arguments = (ins Hopper_PassedType:$tile, AnyMemRef:$memref, Index:$row, Index:$col);
+  let assemblyFormat = "$tile `to` $memref `[` $row `,` $col `]` attr-dict `:` type($tile) `,` type($memref)";
   let hasVerifier = 1;
 }
 
@@ -191,11 +245,14 @@ def Hopper_MultiplyOp : Hopper_Op<"multiply", [MemoryEffects<[MemRead]>,
 def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
   let summary = "warps that fetch beside warps that compute";
   let description = [{
-    One thread runs `tiles`, the threads of a few warps beside it run `scales`, where that is not empty, and the threads of the
-    function's layout run `compute`. Between them lies a ring of `stages` slots of `bytes` of shared memory each, from offset
+    One thread runs `tiles`, the threads of a few warps beside it run `scales`, where that is not empty, the threads of the
+    function's layout run `compute`, and a warpgroup with the layout `finishLayout` runs `finish`, where that is not empty. Between them lies a ring of `stages` slots of `bytes` of shared memory each, from offset
     `shared` on, with a pair of barriers for every slot: full and empty. All sides go through the slots in turn, and pass as
     many. A slot is full when `tiles` bytes were copied to it and its scales are committed. In a cluster (function attribute
     `hopper.cluster`), it is empty once the computing threads of all blocks have released it.
+
+    From `compute` to `finish`, tiles are passed in units of `passed` bytes, through `buffers` places at the beginning of shared
+    memory that take turns, each with a pair of barriers of its own.
 
     Example:
     ```mlir
@@ -207,19 +264,27 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
       %s = hopper.await : index
       ...
       hopper.release %s
+      hopper.hand_over %sum : vector<128x128xbf16>
+    } finish {
+      %t = hopper.take : !hopper.passed<128 x 128 x bf16>
+      ...
+      hopper.give_back
     }
     ```
   }];
-  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, OptionalAttr<I64Attr>:$shared);
-  let regions = (region SizedRegion<1>:$tiles, SizedRegion<1>:$scales, SizedRegion<1>:$compute);
+  let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, DefaultValuedAttr<I64Attr, "0">:$passedBytes,
+                   DefaultValuedAttr<I64Attr, "0">:$buffers, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
+                   OptionalAttr<I64Attr>:$shared);
+  let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish);
   let assemblyFormat = [{
-    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`shared` $shared^)? attr-dict
-    `tiles` $tiles `scales` $scales `compute` $compute
+    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers)? (`layout` $finishLayout^)?
+    (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish
   }];
   let extraClassDeclaration = [{
-    /// Of the ring and its barriers.
-    int64_t sharedBytes() { return getStages() * (getBytes() + 16); }
-    bool hasScales() { return !getScales().front().empty(); }
+    /// Of the ring, of its barriers and of those of the tiles that are passed.
+    int64_t sharedBytes() { return getStages() * (getBytes() + 16) + getBuffers() * 16; }
+    bool hasScales() { return !getScales().empty() && !getScales().front().empty(); }
+    bool finishes() { return !getFinish().empty() && !getFinish().front().empty(); }
   }];
 }
 
@@ -296,6 +361,23 @@ def Hopper_ReleaseOp : Hopper_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]
   let summary = "the consumer is done with a slot";
   let arguments = (ins Index:$slot);
   let assemblyFormat = "$slot attr-dict";
+}
+
+def Hopper_HandOverOp : Hopper_Op<"hand_over", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "passes tiles to the threads that finish them, once there is room";
+  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles);
+  let assemblyFormat = "$tiles attr-dict `:` type($tiles)";
+}
+
+def Hopper_TakeOp : Hopper_Op<"take", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the next tiles that are passed, once they are there";
+  let results = (outs Variadic<Hopper_PassedType>:$tiles);
+  let assemblyFormat = "attr-dict `:` type($tiles)";
+}
+
+def Hopper_GiveBackOp : Hopper_Op<"give_back", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "nothing reads the tiles that were taken any more";
+  let assemblyFormat = "attr-dict";
 }
 
 #endif

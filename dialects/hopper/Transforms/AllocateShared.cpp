@@ -60,8 +60,7 @@ SmallVector<int64_t> vernier::hopper::chooseSwizzle(LayoutAttr layout, int64_t b
 namespace {
 struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared> {
   void runOnOperation() override {
-    auto layout = getOperation()->getAttrOfType<LayoutAttr>(kLayout);
-    if (!layout)
+    if (!getOperation()->hasAttr(kLayout))
       return;
     OpBuilder b(&getContext());
     SmallVector<std::pair<Operation *, int64_t>> users; // and their bytes
@@ -69,6 +68,7 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
       if (auto store = llvm::dyn_cast<StoreTransposedOp>(op)) {
         auto tile = llvm::cast<VectorType>(store.getValue().getType());
         int64_t bits = tile.getElementTypeBitWidth();
+        LayoutAttr layout = layoutAt(op);
         if (tile.getShape() != ArrayRef<int64_t>{layout.getRows(), layout.getCols()} || bits > 32)
           return;
         store.setSwizzle(chooseSwizzle(layout, bits));
@@ -77,6 +77,7 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
       if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
         auto from = llvm::cast<VectorType>(reduce.getInput().getType()),
              to = llvm::cast<VectorType>(reduce.getResult().getType());
+        LayoutAttr layout = layoutAt(op);
         int64_t across = layout.sharingCols(to.getDimSize(1)),
                 down = layout.sharingRows(to.getDimSize(0)) * layout.getThreadCols();
         bool moreCols = across > std::max<int64_t>(32, layout.sharingCols(from.getDimSize(1)));
@@ -85,16 +86,12 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
           users.push_back({op, layout.localRows(to.getDimSize(0)) * layout.localCols(to.getDimSize(1)) * layout.threads() * 4});
       }
     });
-    // Tiles on their way out take turns in the same places. They begin at multiples of 1024 bytes, as those of the ring do.
-    int64_t leaving = 0;
-    getOperation().walk([&](StoreTileOp store) {
-      store.setShared(0);
-      leaving = std::max(leaving, store.sharedBytes());
-    });
-    int64_t ring = leaving;
+    // Tiles that are passed come first. They begin at multiples of 1024 bytes, as those of the ring do.
+    int64_t ring = 0;
     getOperation().walk([&](RolesOp roles) {
-      roles.setShared(leaving);
-      ring = llvm::alignTo(leaving + roles.sharedBytes(), 128);
+      int64_t passed = llvm::alignTo(roles.getPassedBytes(), 1024) * int64_t(roles.getBuffers());
+      roles.setShared(passed);
+      ring = llvm::alignTo(passed + roles.sharedBytes(), 128);
     });
     int64_t bytes = 0, largest = 0;
     for (auto [op, mine] : users) {

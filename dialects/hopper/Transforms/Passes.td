@@ -11,7 +11,8 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
     tiles); the side that computes gets all but the fetches. The fetches of one block share a slot
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
     that a loop carries, since those sides run ahead. Where scales come in words that serve several iterations of a loop, these
-    become a loop of their own on the side of the scales, and the words are loaded ahead of it.
+    become a loop of their own on the side of the scales, and the words are loaded ahead of it. What stands in `hopper.finish`
+    goes to a side of its own, and tiles are passed to it.
 
     Before:
     ```mlir
@@ -45,7 +46,8 @@ def UnrollRing : Pass<"hopper-unroll-ring", "::mlir::func::FuncOp"> {
     belongs to the next slot, its addresses and whether it is full, is then found among the sums of the one before.
 
     Before: `scf.for %k = %c0 to %c4096 step %c128 { %s = hopper.await ... hopper.release %s }`;
-    after: `scf.for %k = %c0 to %c4096 step %c256 { ... }`, with twice the body.
+    after: `scf.for %k = %c256 to %c4096 step %c256 { ... }`, with twice the body, and one body ahead of it whose sums start from
+    constants.
   }];
   let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
 }
@@ -57,8 +59,8 @@ def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
     operation writes, waits for all threads and reads; another operation's wait in between keeps the next writes off the last
     reads. Where there is none, in the innermost loop around it, the operation is marked `alone`. A tile that is stored transposed
     also gets its swizzle: the exclusive-or of one or two shifted column numbers that makes the fewest bank conflicts for the
-    writes and reads that the layout implies, found by counting them. Tiles that leave through shared memory (`hopper.store_tile`) take turns in the first bytes,
-    the ring of `hopper.roles` lies behind them and before all others.
+    writes and reads that the layout implies, found by counting them. Tiles that are passed on take turns in the first bytes, the ring of `hopper.roles` lies behind them
+    and before all others.
 
     Before: `hopper.store_transposed %v to %m at %c, %r : vector<128x128xf8E4M3FN>, memref<128x?xi8>`;
     after: `... shared 0 swizzle [4, 1, 0, 0] ...`

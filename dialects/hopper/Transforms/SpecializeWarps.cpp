@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -57,6 +58,8 @@ public:
   Slice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages) : function(function), stages(stages) {}
 
   LogicalResult collect() {
+    if (std::is_same_v<Fetch, FinishOp>)
+      return collectMarked();
     for (auto &[block, stage] : stages) {
       for (Operation *fetch : stage.fetches)
         if (llvm::isa<Fetch>(fetch) && failed(need(fetch->getOperands(), fetch)))
@@ -64,12 +67,7 @@ public:
       if (failed(reach(block)))
         return failure();
     }
-    WalkResult walk = function.walk([&](Operation *op) {
-      if (!alsoRuns(*op))
-        return WalkResult::advance();
-      return WalkResult(success(succeeded(need(op->getOperands(), op)) && succeeded(reach(op->getBlock()))));
-    });
-    return success(!walk.wasInterrupted());
+    return collectMarked();
   }
 
   void clone(Block &from, OpBuilder &b, IRMapping &mapping) {
@@ -78,7 +76,9 @@ public:
       return;
     size_t left = llvm::count_if(from, [](Operation &op) { return llvm::isa<Fetch>(op); });
     for (Operation &op : from) {
-      if (llvm::isa<Fetch>(op)) {
+      if (auto finish = llvm::dyn_cast<FinishOp>(op); finish && alsoRuns(op)) {
+        run(finish, b, mapping);
+      } else if (llvm::isa<Fetch>(op)) {
         if (--left == 0) // all operands are there
           copy(stage->second, b, mapping);
       } else if (path.contains(&op)) {
@@ -90,8 +90,52 @@ public:
   }
 
 private:
-  /// What the side runs beside its fetches.
-  static bool alsoRuns(Operation &op) { return std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op); }
+  /// What the side runs beside its fetches; of the side that finishes, all it runs.
+  static bool alsoRuns(Operation &op) {
+    return (std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op)) ||
+           (std::is_same_v<Fetch, FinishOp> && llvm::isa<FinishOp>(op));
+  }
+
+  LogicalResult collectMarked() {
+    WalkResult walk = function.walk([&](Operation *op) {
+      if (!alsoRuns(*op))
+        return WalkResult::advance();
+      SmallVector<Value> operands;
+      if (auto finish = llvm::dyn_cast<FinishOp>(op)) { // not the tiles, which are passed
+        llvm::SetVector<Value> outside;
+        getUsedValuesDefinedAbove(finish.getBody(), outside);
+        operands = outside.takeVector();
+      } else {
+        operands = op->getOperands();
+      }
+      return WalkResult(success(succeeded(need(operands, op)) && succeeded(reach(op->getBlock()))));
+    });
+    return success(!walk.wasInterrupted());
+  }
+
+  /// The region of `finish`, once for every tile, or few of them, that is passed.
+  void run(FinishOp finish, OpBuilder &b, IRMapping &mapping) {
+    Location loc = finish.getLoc();
+    OpBuilder::InsertionGuard guard(b);
+    Block &body = finish.getBody().front();
+    int64_t count = int64_t(finish.getTiles().size()) / int64_t(finish.getTogether());
+    Value number = arith::ConstantIndexOp::create(b, loc, 0);
+    if (count > 1) {
+      Value end = arith::ConstantIndexOp::create(b, loc, count), step = arith::ConstantIndexOp::create(b, loc, 1);
+      auto loop = scf::ForOp::create(b, loc, number, end, step);
+      number = loop.getInductionVar();
+      b.setInsertionPointToStart(loop.getBody());
+    }
+    mapping.map(body.getArgument(0), number);
+    if (count) {
+      auto take = TakeOp::create(b, loc, ValueRange(body.getArguments()).drop_front().getTypes());
+      mapping.map(ValueRange(body.getArguments()).drop_front(), take.getTiles());
+    }
+    for (Operation &op : body)
+      b.clone(op, mapping);
+    if (count)
+      GiveBackOp::create(b, loc);
+  }
 
   /// The loops and branches around a block.
   LogicalResult reach(Block *block) {
@@ -279,11 +323,24 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     }
     Slice<FetchOp> tileSide(function, stages);
     Slice<FetchScalesOp> scaleSide(function, stages);
-    if (failed(tileSide.collect()) || failed(scaleSide.collect()))
+    Slice<FinishOp> finishSide(function, stages);
+    if (failed(tileSide.collect()) || failed(scaleSide.collect()) || failed(finishSide.collect()))
       return signalPassFailure();
+    SmallVector<FinishOp> finishes;
+    function.walk([&](FinishOp op) { finishes.push_back(op); });
+    int64_t passed = 0, buffers = 0;
+    for (FinishOp op : finishes)
+      if (!op.getTiles().empty())
+        passed = std::max(passed, op.passedBytes()), buffers = int64_t(op.getBuffers());
+    for (FinishOp op : finishes)
+      if (op.getLayout() != finishes.front().getLayout() || (!op.getTiles().empty() && int64_t(op.getBuffers()) != buffers)) {
+        op.emitError() << "expected one layout and " << buffers << " buffers in all of a function";
+        return signalPassFailure();
+      }
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
-    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, IntegerAttr());
+    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers,
+                                 finishes.empty() ? LayoutAttr() : finishes.front().getLayout(), IntegerAttr());
     IRMapping mapping;
     b.createBlock(&roles.getTiles());
     tileSide.clone(entry, b, mapping);
@@ -291,12 +348,27 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     b.createBlock(&roles.getScales());
     if (!first.of<FetchScalesOp>().empty())
       scaleSide.clone(entry, b, mapping);
+    mapping.clear();
+    b.createBlock(&roles.getFinish());
+    if (!finishes.empty())
+      finishSide.clone(entry, b, mapping);
     Block *compute = b.createBlock(&roles.getCompute());
     auto &ops = entry.getOperations();
     compute->getOperations().splice(compute->end(), ops, ops.begin(), Block::iterator(roles));
     for (auto &[block, stage] : stages)
       consume(block, stage);
     roles.getCompute().walk([](PrefetchOp op) { op.erase(); });
+    for (FinishOp op : finishes)
+      handOver(op);
+  }
+
+  /// In place of what others finish.
+  static void handOver(FinishOp finish) {
+    OpBuilder b(finish);
+    size_t together = size_t(finish.getTogether());
+    for (size_t i = 0; i < finish.getTiles().size(); i += together)
+      HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together));
+    finish.erase();
   }
 
   /// Waits for the slot where the first fetch was, and gives it back after the last use of what it holds.

@@ -4,6 +4,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/Utils/Utils.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/IRMapping.h"
 
 namespace vernier::hopper {
 #define GEN_PASS_DEF_UNROLLRING
@@ -21,11 +22,30 @@ struct UnrollRing : vernier::hopper::impl::UnrollRingBase<UnrollRing> {
       if (!loop.getBody()->getOps<AwaitOp>().empty())
         loops.push_back(loop);
     });
-    for (scf::ForOp loop : loops)
-      if (int64_t factor = factorOf(loop); factor > 1 && failed(loopUnrollByFactor(loop, uint64_t(factor)))) {
+    for (scf::ForOp loop : loops) {
+      int64_t factor = factorOf(loop);
+      if (factor == 1)
+        continue;
+      auto unrolled = loopUnrollByFactor(loop, uint64_t(factor));
+      if (failed(unrolled)) {
         loop.emitError() << "expected a loop that can be unrolled";
         return signalPassFailure();
       }
+      peel(loop);
+    }
+  }
+
+  /// The first iteration apart: its sums start from nothing, which need not be written to registers first.
+  static void peel(scf::ForOp loop) {
+    OpBuilder b(loop);
+    IRMapping mapping;
+    mapping.map(loop.getInductionVar(), loop.getLowerBound());
+    mapping.map(loop.getRegionIterArgs(), loop.getInitArgs());
+    for (Operation &op : loop.getBody()->without_terminator())
+      b.clone(op, mapping);
+    for (auto [initial, next] : llvm::zip(loop.getInitArgsMutable(), loop.getBody()->getTerminator()->getOperands()))
+      initial.set(mapping.lookupOrDefault(next));
+    loop.setLowerBound(arith::AddIOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getStep()));
   }
 
   /// The largest power of two that divides the iterations and leaves no more than a few products, and a loop: the copies of one

@@ -50,6 +50,10 @@ struct Segment {
 struct KernelPlan {
   KernelKind kind = KernelKind::Rows;
   ProductInterface product; ///< of a kernel of that kind.
+  /// Where parts of the product's columns begin that are wanted together, in a kernel of that kind, and how many columns each
+  /// has; 0: there is one part, all of them.
+  llvm::SmallVector<int64_t> panels{0};
+  int64_t panelCols = 0;
   Size rows;                ///< rows of the row space.
   int64_t rowTile = 1;      ///< rows that must be seen together: the largest block height.
   int64_t blockCols = 1;    ///< columns that must be seen together: the largest block width.

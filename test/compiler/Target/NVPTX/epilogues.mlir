@@ -12,23 +12,25 @@
 // FUSED-NOT: mx.kernel
 // HOST-COUNT-2: mx.kernel
 
-// The sum of a slab, rounded to the product's type, then what the kernel makes of it, all in registers: blocks of 128 columns
-// lie in the four threads that share a row.
+// The sum of a slab, rounded to the product's type, is passed to other threads, which make of it what the kernel makes of the
+// product, a few rows at a time.
 // TILED-LABEL: func.func @quantized
 // TILED: hopper.multiply
 // TILED: arith.truncf {{.+}} : vector<128x128xf32> to vector<128x128xbf16>
-// TILED: hopper.load %arg4 rows {{.+}} : memref<?x512xbf16>, vector<128x1xi32> -> vector<128x128xbf16>
+// TILED: hopper.finish
+// TILED: hopper.read_passed {{.+}} -> vector<8x128xbf16>
+// TILED: hopper.load %arg4 rows {{.+}} : memref<?x512xbf16>, vector<8x1xi32> -> vector<8x128xbf16>
 // TILED: hopper.reduce amax
 // TILED: hopper.encode
-// TILED-NOT: hopper.store_tile
+// TILED-NOT: hopper.copy_passed
 // TILED: hopper.store
 
-// Codes leave sixteen bytes at a time, after neighbours have swapped what they hold.
 // CHECK-LABEL: .visible .entry quantized
 // CHECK: wgmma.mma_async
-// CHECK: cvt.rn.satfinite.e4m3x2.f32
+// CHECK: stmatrix
+// CHECK: ld.shared.v4.b32
 // CHECK: shfl.sync.bfly.b32
-// CHECK: st.global.v4.b32
+// CHECK: cvt.rn.satfinite.e4m3x2.f32
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG-NOT: C75

@@ -29,11 +29,11 @@
 
 // CHECK-LABEL: .visible .entry gradient_1
 // CHECK: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3
+// CHECK: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
 // Gradients come and go sixteen bytes at a time.
 // CHECK: ld.global.nc.v4.b32
 // CHECK: add.rn.f32
 // CHECK: st.global.v4.b32
-// CHECK: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG: 0 bytes spill stores, 0 bytes spill loads

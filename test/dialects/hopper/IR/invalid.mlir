@@ -116,9 +116,39 @@ func.func @uneven_blocks(%m: memref<?x8xi8>, %i: index) {
 
 // -----
 
-func.func @wide_store(%t: vector<128x128xf64>, %m: memref<?x128xf64>, %i: index) {
-  // expected-error@+1 {{expected a tile of the memref's bf16, f16 or f32, but got 'vector<128x128xf64>'}}
-  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xf64>, memref<?x128xf64>
+func.func @wide_tile(%t: vector<128x128xf64>) {
+  hopper.finish (%t : vector<128x128xf64>) together 1 buffers 1 layout <8 x 128, threads = 8 x 16, vector = 8, rowGroup = 1> {
+  // expected-error@+1 {{expected bf16, f16 or f32, but got 'f64'}}
+  ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x f64>):
+  }
+  return
+}
+
+// -----
+
+func.func @other_tiles_than_are_passed(%t: vector<128x128xf32>) {
+  // expected-error@+1 {{expected a region that takes its number and 1 passed tiles}}
+  hopper.finish (%t : vector<128x128xf32>) together 1 buffers 1 layout <8 x 128, threads = 8 x 16, vector = 8, rowGroup = 1> {
+  ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x bf16>):
+  }
+  return
+}
+
+// -----
+
+func.func @too_many_threads_finish() {
+  // expected-error@+1 {{expected a layout of 128 threads}}
+  hopper.finish together 1 buffers 1 layout <16 x 128, threads = 16 x 16, vector = 8, rowGroup = 1> {
+  ^bb0(%number: index):
+  }
+  return
+}
+
+// -----
+
+func.func @rows_of_two_warpgroups(%t: !hopper.passed<128 x 128 x bf16>, %i: index) {
+  // expected-error@+1 {{expected some of the 64 rows of a warpgroup}}
+  %v = hopper.read_passed %t[%i] : !hopper.passed<128 x 128 x bf16> -> vector<128x128xbf16>
   return
 }
 
@@ -132,8 +162,8 @@ func.func @unknown_columns_of_scales(%m: memref<?x?xi8>, %i: index) {
 
 // -----
 
-func.func @rows_that_the_copy_engine_cannot_write(%t: vector<128x128xbf16>, %m: memref<?x100xbf16>, %i: index) {
+func.func @rows_that_the_copy_engine_cannot_write(%t: !hopper.passed<128 x 128 x bf16>, %m: memref<?x100xbf16>, %i: index) {
   // expected-error@+1 {{expected rows of a known multiple of 16 bytes, but got 'memref<?x100xbf16>'}}
-  hopper.store_tile %t to %m[%i, %i] buffers 1 : vector<128x128xbf16>, memref<?x100xbf16>
+  hopper.copy_passed %t to %m[%i, %i] : !hopper.passed<128 x 128 x bf16>, memref<?x100xbf16>
   return
 }

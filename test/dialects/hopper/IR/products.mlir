@@ -14,8 +14,16 @@ func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?
   %group, %first, %rows = hopper.group_tile %k of %offsets groups %n limit %row height 256 : memref<?xi32>
   // CHECK: hopper.prefetch %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
   hopper.prefetch %m[%row, %k] : memref<?x4096xi8>, !hopper.staged<128 x 128 x f8E4M3FN>
-  // CHECK: hopper.store_tile %{{.+}} to %{{.+}}[%{{.+}}, %{{.+}}] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
-  hopper.store_tile %t to %o[%row, %k] buffers 2 : vector<128x128xbf16>, memref<?x4096xbf16>
+  // CHECK: hopper.finish(%{{.+}}, %{{.+}} : vector<128x128xbf16>, vector<128x128xbf16>) together 1 buffers 2 layout <8 x 128, threads = 8 x 16, vector = 8, rowGroup = 1>
+  // CHECK-NEXT: ^bb0(%{{.+}}: index, %[[T:.+]]: !hopper.passed<128 x 128 x bf16>)
+  hopper.finish (%t, %t : vector<128x128xbf16>, vector<128x128xbf16>) together 1 buffers 2
+      layout <8 x 128, threads = 8 x 16, vector = 8, rowGroup = 1> {
+  ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x bf16>):
+    // CHECK: hopper.read_passed %[[T]][%{{.+}}] : <128 x 128 x bf16> -> vector<8x128xbf16>
+    %some = hopper.read_passed %tile[%k] : !hopper.passed<128 x 128 x bf16> -> vector<8x128xbf16>
+    // CHECK: hopper.copy_passed %[[T]] to %{{.+}}[%{{.+}}, %{{.+}}] : <128 x 128 x bf16>, memref<?x4096xbf16>
+    hopper.copy_passed %tile to %o[%row, %k] : !hopper.passed<128 x 128 x bf16>, memref<?x4096xbf16>
+  }
   // CHECK: %[[S:.+]] = hopper.fetch_scales %{{.+}}[%{{.+}}, %{{.+}}] limit %{{.+}} height 1 blocks 1 word 1 : memref<?x32xi8> -> <256>
   %scales = hopper.fetch_scales %s[%row, %k] limit %n height 1 blocks 1 word 1 : memref<?x32xi8> -> !hopper.scales<256>
   // CHECK: hopper.fetch_scales {{.+}} height 1 blocks 2 word 4 times %{{.+}}[%{{.+}}, %{{.+}}] : memref<?x32xi8>, memref<?x32xi8> -> <512>

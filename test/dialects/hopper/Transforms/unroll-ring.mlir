@@ -1,9 +1,10 @@
 // RUN: vernier-opt %s --pass-pipeline='builtin.module(func.func(hopper-unroll-ring))' | FileCheck %s
 
-// Two slots an iteration.
+// Two slots an iteration, the first iteration apart.
 // CHECK-LABEL: func.func @even
 // CHECK: %[[STEP:.+]] = arith.constant 256 : index
-// CHECK: scf.for {{.+}} step %[[STEP]]
+// CHECK-COUNT-2: hopper.await
+// CHECK: scf.for {{.+}} step %[[STEP]] iter_args({{.+}} = %{{.+}})
 // CHECK-COUNT-2: hopper.await
 // CHECK-NOT: hopper.await
 func.func @even(%zero: vector<128x128xf32>) {
@@ -26,6 +27,7 @@ func.func @even(%zero: vector<128x128xf32>) {
       %sum = arith.addf %acc, %both : vector<128x128xf32>
       scf.yield %sum : vector<128x128xf32>
     }
+  } finish {
   }
   return
 }
@@ -50,6 +52,7 @@ func.func @unknown(%end: index) {
       %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
       hopper.release %s
     }
+  } finish {
   }
   return
 }
@@ -75,6 +78,7 @@ func.func @odd() {
       %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
       hopper.release %s
     }
+  } finish {
   }
   return
 }
@@ -101,6 +105,7 @@ func.func @two() {
       %q = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
       hopper.release %s
     }
+  } finish {
   }
   return
 }
