@@ -80,18 +80,75 @@ def test_random_programs_behind_a_product(program, rows, width):
     same(fused(a, b, gain, weight, index), vn.jit(rest)(vn.matmul(a, b, vn.float32), gain, weight, index))
 
 
+def swiglu(y):
+    gate, up = vn.split(y, 2, axis=1)
+    return vn.silu(gate) * up
+
+
+PANELS = {
+    "SwiGLU": lambda y, w, r: swiglu(y),
+    "SwiGLU to two formats": lambda y, w, r: [vn.quantize(swiglu(y) * w[:, None], f) for f in (vn.FP8, vn.MXFP4)],
+    "gate and up kept": lambda y, w, r: (vn.quantize(y, vn.MXFP4), vn.quantize(swiglu(y), vn.FP8)),
+    "the product kept": lambda y, w, r: (y, swiglu(y.astype(vn.float32)) + r),
+    "one half": lambda y, w, r: vn.split(y, 2, axis=1)[1] * w[:, None],
+    "halves exchanged": lambda y, w, r: vn.concat([h * w[:, None] for h in vn.split(y, 2, axis=1)[::-1]], axis=1),
+    "beside halves of an operand": lambda y, w, r: vn.concat([vn.split(y, 2, axis=1)[0] * r, r.astype(vn.bfloat16) * 2], axis=1),
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 256, 128), (300, 512, 1024), (129, 768, 256)])
+def test_parts_of_the_columns_together(name, m, n, k):
+    a, b = vn.quantize(draw("outliers", (m, k), 1), vn.FP8), vn.quantize(draw("normal", (n, k), 2), vn.FP8_BLOCK)
+    rest = draw("normal", (m,), 4), draw("normal", (m, n // 2), 5)
+    fused = vn.jit(lambda a, b, *rest: PANELS[name](vn.matmul(a, b), *rest))
+    same(fused(a, b, *rest), vn.jit(PANELS[name])(vn.matmul(a, b), *rest))
+
+
+@pytest.mark.parametrize("offsets", ([0, 100, 100, 260, 300], [10, 20, 30, 31, 290]))
+@pytest.mark.parametrize("kept", (vn.FP8, vn.MXFP4))
+def test_swiglu_backward_beside_a_grouped_product(offsets, kept):
+    dy, gu = vn.quantize(draw("normal", (300, 256), 1), vn.FP8), vn.quantize(draw("normal", (300, 512), 2), kept)
+    w = vn.quantize(draw("normal", (4 * 256, 256), 3), vn.FP8_BLOCK)
+    w = vn.ScaledTensor(w.payload.reshape(4, 256, 256), w.scales.reshape(4, 2, 2), vn.FP8_BLOCK, (4, 256, 256))
+    o, p = np.array(offsets, np.int32), draw("normal", (300,), 4)
+
+    def backward(dh, gu, p):
+        gate, up = vn.split(vn.dequantize(gu, vn.float32), 2, axis=1)
+        s, d = vn.sigmoid(gate), dh.astype(vn.float32) * p[:, None]
+        return vn.quantize(vn.concat([d * up * s * (1 + gate * (1 - s)), d * gate * s], axis=1), vn.FP8)
+
+    fused = vn.jit(lambda dy, w, o, gu, p: backward(vn.grouped_matmul(dy, w, o), gu, p))
+    same(fused(dy, w, o, gu, p), vn.jit(backward)(vn.grouped_matmul(dy, w, o), gu, p))
+
+
+@pytest.mark.parametrize("n", (192, 200))
+def test_parts_that_fill_no_tile(n):
+    a, b = draw("normal", (200, 64), 1).astype(np.float16), draw("normal", (n, 64), 2).astype(np.float16)
+    same(vn.jit(lambda a, b: swiglu(vn.matmul(a, b, vn.float16)))(a, b), vn.jit(swiglu)(vn.matmul(a, b, vn.float16)))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", PANELS)
+def test_parts_in_one_kernel(name):
+    specs = (vn.ScaledSpec((None, 7168), vn.FP8), vn.ScaledSpec((4096, 7168), vn.FP8_BLOCK), vn.ArraySpec((None,), vn.float32),
+             vn.ArraySpec((None, 2048), vn.float32))  # fmt: skip
+    compiled = vn.compile(lambda a, b, *rest: PANELS[name](vn.matmul(a, b), *rest), *specs, target="sm_90a")
+    assert len(compiled.kernels) == 1
+
+
 @pytest.mark.host
 @pytest.mark.parametrize("name", EPILOGUES)
 def test_one_kernel(name):
-    specs = (vn.ScaledSpec((None, 1024), vn.FP8), vn.ScaledSpec((512, 1024), vn.FP8_BLOCK), vn.ArraySpec((512,), vn.float32),
-             vn.ArraySpec((None,), vn.float32), vn.ArraySpec((None, 512), vn.float32))  # fmt: skip
+    specs = (vn.ScaledSpec((None, 7168), vn.FP8), vn.ScaledSpec((8192, 7168), vn.FP8_BLOCK), vn.ArraySpec((8192,), vn.float32),
+             vn.ArraySpec((None,), vn.float32), vn.ArraySpec((None, 8192), vn.float32))  # fmt: skip
     compiled = vn.compile(lambda a, b, *rest: EPILOGUES[name](vn.matmul(a, b), *rest), *specs, target="sm_90a")
     assert len(compiled.kernels) == 1
 
 
 @pytest.mark.host
 def test_what_would_hold_a_product_up_stays_apart():
-    specs = vn.ScaledSpec((None, 1024), vn.FP8), vn.ScaledSpec((8192, 1024), vn.FP8_BLOCK)
+    specs = vn.ScaledSpec((None, 256), vn.FP8), vn.ScaledSpec((8192, 256), vn.FP8_BLOCK)
     compiled = vn.compile(lambda a, b: vn.quantize(vn.tanh(vn.sigmoid(vn.matmul(a, b))), vn.FP8), *specs, target="sm_90a")
     assert len(compiled.kernels) == 2
     assert "holding up a product" in compiled.kernels[1].reasons[0]
@@ -115,7 +172,10 @@ def test_what_one_tile_is_not_enough_for_stays_apart():
         lambda a, w, o, r: vn.grouped_matmul(a, w, o, vn.float32) + vn.dequantize(r, vn.float32), a, w, o, blocks
     )
     parts = vn.ArraySpec((None, 128), vn.float32), vn.ArraySpec((None, 384), vn.float32)
-    assert "concatenation" in reasons(lambda a, b, r, s: vn.matmul(a, b, vn.float32) + vn.concat([r, s], axis=1), a, b, *parts)
+    assert "more than 2 parts" in reasons(lambda a, b, r, s: vn.matmul(a, b, vn.float32) + vn.concat([r, s], axis=1), a, b, *parts)
+    blocks_of_columns = vn.ScaledSpec((512, 256), vn.FP8)
+    assert "no room" in reasons(lambda a, b: swiglu(vn.matmul(a, b)), a, blocks_of_columns)
+    assert "inside blocks" in reasons(lambda a, b: swiglu(vn.matmul(a, b)), a, vn.ScaledSpec((192, 256), vn.FP8_BLOCK))
     assert "more of a product" in reasons(lambda a, b: vn.matmul(a, b, vn.float32).max(axis=1), a, b)
 
 

@@ -25,7 +25,7 @@ static Value sigmoid(Lanes &lanes, Value x) {
   OpBuilder &b = lanes.builder();
   Location loc = lanes.location();
   auto fma = [&](Value a, Value c, Value d) -> Value { return math::FmaOp::create(b, loc, a, c, d); };
-  Value e = lanes.expOfNegative(arith::NegFOp::create(b, loc, math::AbsFOp::create(b, loc, x)));
+  Value e = lanes.expBelow(arith::NegFOp::create(b, loc, math::AbsFOp::create(b, loc, x)), /*negative=*/true);
   Value one = lanes.f32(x, 1), total = arith::AddFOp::create(b, loc, one, e);
   Value r = perLane(lanes, "llvm.nvvm.rcp.approx.ftz.f", total);
   Value lost = arith::SubFOp::create(b, loc, e, arith::SubFOp::create(b, loc, total, one));

@@ -79,6 +79,7 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::AcquireOp one) { return acquire(one); })
                         .Case([&](hopper::CopyOp one) { return copy(one); })
                         .Case([&](hopper::HandOverOp one) { return handOver(one); })
+                        .Case([&](hopper::FillOp one) { return fill(one); })
                         .Case([&](hopper::TakeOp one) { return take(one); })
                         .Case([&](hopper::GiveBackOp one) { return giveBack(one); })
                         .Case([&](hopper::ReadPassedOp one) { return readPassed(one); })

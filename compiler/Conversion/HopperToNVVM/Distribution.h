@@ -73,7 +73,9 @@ private:
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::Value coordinate(mlir::Value v);
   mlir::LogicalResult handOver(hopper::HandOverOp op);
-  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value base);
+  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value base, bool adds);
+  mlir::LogicalResult fill(hopper::FillOp op);
+  void fenceProxy();
   mlir::LogicalResult take(hopper::TakeOp op);
   mlir::LogicalResult giveBack(hopper::GiveBackOp op);
   mlir::LogicalResult readPassed(hopper::ReadPassedOp op);
@@ -107,6 +109,7 @@ private:
     mlir::Value address, barriers, parity;
   };
   Place firstPlace();
+  Place currentPlace();
   Place nextPlace(bool full, bool oneWarp = false);
   mlir::Value stagedPointer(const Slot &slot, int64_t offset);
 
@@ -153,6 +156,7 @@ private:
   mlir::Value nextIsFull;            ///< a variable: not 0 where the next slot is known to be full.
   std::array<mlir::Value, 3> ring;   ///< variables of the side that a thread is on: its next slot.
   std::array<mlir::Value, 3> places; ///< and its next place of a tile that is passed.
+  Place placesStart;                 ///< the first place, as it is at first.
   llvm::DenseMap<mlir::Value, Slot> slots;
   mlir::Value thread, threadRow, threadCol; ///< i32
   llvm::DenseMap<mlir::Value, mlir::Value> scalars;

@@ -104,7 +104,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
       Place one = firstPlace();
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(place)));
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(consumers), Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(hopper::kWarpgroup), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(op.getFills() ? 1 : hopper::kWarpgroup),
+                                   Value());
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
@@ -293,17 +294,17 @@ LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
   auto word = b.getIntegerType(unsigned(8 * cols));
   Type loads = op.getWhole() ? word : b.getI8Type();
   Address address = addressOf(op.getMemref(), VectorType::get({count, 1}, b.getI8Type()), Value());
-  Value mine = toIndex(arith::SubIOp::create(b, loc, thread, i32(firstScaleThread)));
-  Value last = arith::SubIOp::create(b, loc, number(op.getLimit()), index(1));
+  CodeWords words(b, loc);
+  Value mine = words.add(coordinate(op.getRow()), arith::SubIOp::create(b, loc, thread, i32(firstScaleThread)));
+  Value last = words.add(coordinate(op.getLimit()), i32(-1));
   int64_t width = llvm::cast<MemRefType>(op.getMemref().getType()).getShape().back();
   bool beyond = !op.getWhole() && cols > 1 && (ShapedType::isDynamic(width) || width % cols);
   SmallVector<Value> loaded;
   for (int64_t i = 0; i < heldScales(count); ++i) {
-    Value row =
-        arith::AddIOp::create(b, loc, arith::AddIOp::create(b, loc, number(op.getRow()), mine), index(i * kScaleThreads));
-    row = arith::MinUIOp::create(b, loc, row, last);
+    Value row = arith::MinUIOp::create(b, loc, words.add(mine, i32(i * kScaleThreads)), last); // rows are numbers of 32 bits
     if (height > 1)
-      row = arith::DivUIOp::create(b, loc, row, index(height));
+      row = arith::DivUIOp::create(b, loc, row, i32(height));
+    row = toIndex(row);
     auto load = [&](Value col) -> Value {
       unsigned alignment = loads.getIntOrFloatBitWidth() / 8;
       return LLVM::LoadOp::create(b, loc, loads, pointer(address, row, col), alignment);
@@ -420,23 +421,26 @@ Distribution::Place Distribution::firstPlace() {
   return {address(0), address(barriers), i32(0)};
 }
 
+/// The place that the side comes to next.
+Distribution::Place Distribution::currentPlace() {
+  if (!places[0]) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&target.getBody().front());
+    placesStart = firstPlace();
+    Value values[] = {placesStart.address, placesStart.barriers, placesStart.parity};
+    for (auto [variable, value] : llvm::zip(places, values))
+      variable = makeVariable(value);
+  }
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  return {load(places[0]), load(places[1]), load(places[2])};
+}
+
 /// Waits until the side's next place is full, or empty, and moves the side on.
 Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
   CodeWords words(b, loc);
-  Place start;
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(&target.getBody().front());
-    start = firstPlace();
-    if (!places[0]) {
-      Value values[] = {start.address, start.barriers, start.parity};
-      for (auto [variable, value] : llvm::zip(places, values))
-        variable = makeVariable(value);
-    }
-  }
-  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
-  Place place{load(places[0]), load(places[1]), load(places[2])};
-  Value awaited = full ? place.parity : words.bitXor(place.parity, i32(1)); // at first, all are empty
+  Place place = currentPlace();
+  bool same = full || roles.getFills(); // else all are empty at first
+  Value awaited = same ? place.parity : words.bitXor(place.parity, i32(1));
   {
     OpBuilder::InsertionGuard guard(b);
     if (oneWarp) {
@@ -449,13 +453,13 @@ Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
     barrier();
   int64_t count = int64_t(roles.getBuffers());
   Value after = words.add(place.barriers, i32(2 * kBarrierBytes)),
-        end = words.add(start.barriers, i32(2 * kBarrierBytes * count));
+        end = words.add(placesStart.barriers, i32(2 * kBarrierBytes * count));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
   auto advance = [&](Value variable, Value next, Value again) {
     LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
   };
-  advance(places[0], words.add(place.address, i32(int64_t(llvm::alignTo(roles.getPassedBytes(), 1024)))), start.address);
-  advance(places[1], after, start.barriers);
+  advance(places[0], words.add(place.address, i32(int64_t(llvm::alignTo(roles.getPassedBytes(), 1024)))), placesStart.address);
+  advance(places[1], after, placesStart.barriers);
   advance(places[2], place.parity, words.bitXor(place.parity, i32(1)));
   return place;
 }
@@ -476,19 +480,27 @@ LogicalResult Distribution::handOver(hopper::HandOverOp op) {
         type.getDimSize(0) != 64 * warpgroups)
       return op.emitError() << "expected the layout of accumulators, but got " << layout;
     auto passed = hopper::PassedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType());
-    Value mine = words.mul(warpgroup, i32(groupBytes(passed)));
-    pass(tile, passed, words.add(words.add(place.address, i32(offset)), mine));
+    Value mine = words.add(words.add(place.address, i32(offset)), words.mul(warpgroup, i32(groupBytes(passed))));
     offset += passed.bytes();
+    if (!op.getAdds()) {
+      pass(tile, passed, mine, /*adds=*/false);
+      continue;
+    }
+    auto branch = scf::IfOp::create(b, loc, number(op.getAdds()), /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    pass(tile, passed, mine, /*adds=*/true);
+    b.setInsertionPointToStart(branch.elseBlock());
+    pass(tile, passed, mine, /*adds=*/false);
   }
-  NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
-                             NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
+  fenceProxy();
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(place.barriers, true), Value());
   return success();
 }
 
 /// A thread's part of a tile, to where its warpgroup's rows lie. Sixteen-byte pieces of row r lie at the exclusive-or of their
 /// number and r mod 8 (hopper.staged), so that the address of the first piece tells those of the others.
-void Distribution::pass(Value tile, hopper::PassedType passed, Value base) {
+void Distribution::pass(Value tile, hopper::PassedType passed, Value base, bool adds) {
   CodeWords words(b, loc);
   auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
   hopper::StagedType part = passed.part();
@@ -526,9 +538,49 @@ void Distribution::pass(Value tile, hopper::PassedType passed, Value base) {
   for (int64_t item = 0; item < 2; ++item) {
     Value row = words.add(words.shr(lane, i32(2)), i32(8 * item));
     Value start = words.add(startAt(row, words.shr(column, i32(1))), half);
-    for (int64_t block = 0; block < cols / 8; ++block)
-      LLVM::StoreOp::create(b, loc, pair(item, block), placeOf(start, block), 8);
+    for (int64_t block = 0; block < cols / 8; ++block) {
+      Value place = placeOf(start, block), mine = pair(item, block);
+      if (adds)
+        mine = arith::AddFOp::create(b, loc, mine, LLVM::LoadOp::create(b, loc, mine.getType(), place, 8));
+      LLVM::StoreOp::create(b, loc, mine, place, 8);
+    }
   }
+}
+
+LogicalResult Distribution::fill(hopper::FillOp op) {
+  CodeWords words(b, loc);
+  auto tile = llvm::cast<hopper::PassedType>(op.getTile());
+  hopper::StagedType part = tile.part();
+  Place place = currentPlace();
+  barrier(); // what was there has been read
+  OpBuilder::InsertionGuard guard(b);
+  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
+  b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
+  Value ready = barrierOf(place.barriers, false);
+  auto branch = scf::IfOp::create(b, loc, number(op.getCondition()), /*withElseRegion=*/true);
+  b.setInsertionPointToStart(branch.elseBlock());
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), ready, Value());
+  b.setInsertionPointToStart(branch.thenBlock());
+  fenceProxy();
+  NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), ready, i32(tile.bytes()), NVVM::MemScopeKind::CTA, /*relaxed=*/false,
+                                         Value());
+  Value row = coordinate(op.getRow()), col = coordinate(op.getCol()), map = tensorMap(op.getMemref(), part);
+  for (int64_t down = 0; down < tile.getRows(); down += part.getRows())
+    for (int64_t across = 0; across < tile.getCols(); across += part.getCols()) {
+      int64_t offset = down / part.getRows() * groupBytes(tile) + across / part.getCols() * part.bytes();
+      Value to = LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3),
+                                          words.add(place.address, i32(offset)));
+      NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+          b, loc, to, map, ValueRange{words.add(col, i32(across)), words.add(row, i32(down))}, ready, ValueRange{}, Value(),
+          Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(), Value());
+    }
+  return success();
+}
+
+/// What threads have read or written, before the copy engine does.
+void Distribution::fenceProxy() {
+  NVVM::FenceProxyOp::create(b, loc, NVVM::ProxyKindAttr::get(b.getContext(), NVVM::ProxyKind::async_shared),
+                             NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
 }
 
 LogicalResult Distribution::take(hopper::TakeOp op) {
@@ -543,6 +595,8 @@ LogicalResult Distribution::take(hopper::TakeOp op) {
 }
 
 LogicalResult Distribution::giveBack(hopper::GiveBackOp op) {
+  if (roles.getFills()) // who fills the place next says so
+    return success();
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(taken.barriers, false), Value());
   return success();
 }

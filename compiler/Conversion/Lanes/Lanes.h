@@ -80,7 +80,7 @@ public:
   // Each within 2 ulp of FP32.
   mlir::Value exp(mlir::Value x);
   /// For x <= 0, or NaN.
-  mlir::Value expOfNegative(mlir::Value x);
+  mlir::Value expBelow(mlir::Value x, bool negative);
   mlir::Value log(mlir::Value x);
   mlir::Value sigmoid(mlir::Value x);
   mlir::Value tanh(mlir::Value x);

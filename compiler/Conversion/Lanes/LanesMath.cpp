@@ -8,9 +8,10 @@ using namespace vernier;
 
 /// exp(x) = 2^n * exp(r) with n = round(x / ln 2) and |r| <= ln(2) / 2; ln 2 in two parts, so that r keeps its bits, and
 /// 1 + r * q(r) with q a minimax fit whose error is below 2^-28. Below 1 ulp.
-Value Lanes::exp(Value x) { return expOfNegative(arith::MinimumFOp::create(b, loc, x, f32(x, 89.0))); }
+Value Lanes::exp(Value x) { return expBelow(arith::MinimumFOp::create(b, loc, x, f32(x, 89.0)), /*negative=*/false); }
 
-Value Lanes::expOfNegative(Value x) {
+/// exp of numbers up to 89, or up to 0.
+Value Lanes::expBelow(Value x, bool negative) {
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
   auto fma = [&](Value a, Value c, Value d) -> Value { return math::FmaOp::create(b, loc, a, c, d); };
   Value in = arith::MaximumFOp::create(b, loc, x, f32(x, -104.0));
@@ -22,8 +23,10 @@ Value Lanes::expOfNegative(Value x) {
   Value q = f32(x, 0.00139336426898);
   for (double c : {0.00836914981813, 0.0416664649911, 0.166665052485, 0.500000001346, 1.00000001077, 1.0})
     q = fma(q, r, f32(x, c));
-  // 2^n in two factors, since n reaches below the exponents of normal numbers. `shifted` is n above a number whose low bits
-  // are zero; shifting it up by 23 leaves n alone.
+  // 2^n in two factors, since n reaches below the exponents of normal numbers: one of them a constant, where n does not reach
+  // above them too. `shifted` is n above a number whose low bits are zero; shifting it up by 23 leaves n alone.
+  if (negative)
+    return mul(mul(q, real(add(shl(bits(shifted), 23), i32(bits(shifted), (127 + 64) << 23)))), f32(x, 0x1p-64));
   Value half = shr(bits(shifted), 1), rest = sub(bits(shifted), half);
   auto factor = [&](Value exponent) { return real(add(shl(exponent, 23), i32(exponent, 0x3f800000))); };
   return mul(mul(q, factor(half)), factor(rest));
@@ -34,7 +37,7 @@ Value Lanes::expOfNegative(Value x) {
 Value Lanes::sigmoid(Value x) {
   auto subF = [&](Value a, Value c) -> Value { return arith::SubFOp::create(b, loc, a, c); };
   auto mul = [&](Value a, Value c) -> Value { return arith::MulFOp::create(b, loc, a, c); };
-  Value e = expOfNegative(real(bitOr(bits(x), i32(bits(x), 0x80000000))));
+  Value e = expBelow(real(bitOr(bits(x), i32(bits(x), 0x80000000))), /*negative=*/true);
   Value positive = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGE, x, f32(x, 0));
   Value one = f32(x, 1);
   Value total = arith::AddFOp::create(b, loc, one, e);

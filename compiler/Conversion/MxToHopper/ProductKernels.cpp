@@ -206,20 +206,20 @@ private:
   struct Sum {
     Value matrix;     ///< of the right operand, or of the result where operands are turned; null: there is one.
     Value firstBlock; ///< where operands are turned: of those that are summed up.
-    Value depth;      ///< columns of both operands, those of all blocks together.
+    Value depth;      ///< columns of both operands, those of all blocks together: i32.
   };
 
   /// Blocks of group `matrix` (see mx.block_wgrad).
   Sum sumOf(Value matrix) {
     if (!turned())
-      return {matrix, {}, e.size(left.value, 1)};
+      return {matrix, {}, i32(e.sizeOf(left.value, 1).constant)}; // known, see whyNoProduct
     constexpr int64_t height = mx::TransposeOp::kBlock;
     Value rows = e.size(e.turnedRows(left.value, op));
     Value offsets = e.inputBuffer(op.getGroupOffsets());
     Value begin = e.loadOffset(offsets, matrix, rows), end = e.loadOffset(offsets, e.addTo(matrix, 1), rows);
     Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
     Value blocks = e.divide(e.addTo(count, height - 1), height);
-    return {matrix, e.add(e.divide(begin, height), matrix), arith::MulIOp::create(b, loc, blocks, e.index(height))};
+    return {matrix, e.add(e.divide(begin, height), matrix), narrow(arith::MulIOp::create(b, loc, blocks, e.index(height)))};
   }
 
   /// A tile with few rows leaves its other slabs out.
@@ -247,11 +247,11 @@ private:
     if (turned())
       stored.firstRow = rowIn(result, summed.matrix, tile.firstRow);
     SmallVector<Value> sums(slabs * shape.panels, e.zeros(e.tile(e.R, e.C, b.getF32Type())));
-    auto loop = scf::ForOp::create(b, loc, e.index(0), summed.depth, e.index(depth), sums);
+    auto loop = scf::ForOp::create(b, loc, i32(0), summed.depth, i32(depth), sums);
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
-      Value k = loop.getInductionVar();
+      Value k = widen(loop.getInductionVar());
       Value leftMatrix, rightMatrix = summed.matrix;
       if (turned()) {
         leftMatrix = rightMatrix = e.add(summed.firstBlock, e.divide(k, mx::TransposeOp::kBlock));
@@ -270,23 +270,30 @@ private:
       scf::YieldOp::create(b, loc, next);
     }
     // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
-    if (Value addend = op.getAddend())
-      prefetch(addend, stored.firstRow, slabs * shape.slabRows());
+    for (Value matrix : besides())
+      prefetch(matrix, stored.firstRow, slabs * shape.slabRows());
     SmallVector<Value> passed;
     for (Value sum : loop.getResults())
       passed.push_back(
           passedElement().isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, passedElement()), sum).getResult());
-    finish(passed, [&](Value number, ValueRange tiles) {
+    finish(passed, stored, [&](Value number, ValueRange tiles) {
       Value skipped = slabs == 1 ? e.index(0) : arith::MulIOp::create(b, loc, number, e.index(shape.slabRows())).getResult();
       Value first = e.add(stored.firstRow, skipped);
       Value left =
           arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, stored.rows, skipped), e.index(shape.slabRows()));
-      auto byRows = [&] { storeRows(first, left, tiles, tile.blockIndex); };
-      if (!copies())
-        return byRows();
+      auto byRows = [&](bool adds) { storeRows(first, left, tiles, tile.blockIndex, adds); };
+      bool copied = !hasEpilogue() && copies(result), added = op.getAddend() && copies(op.getAddend());
+      if (!copied && !added)
+        return byRows(bool(op.getAddend()));
       e.when(
           arith::CmpIOp::create(b, loc, CmpIPredicate::eq, left, e.index(shape.slabRows())),
-          [&] { hopper::CopyPassedOp::create(b, loc, tiles.front(), e.outputBuffer(result), first, firstCol); }, byRows);
+          [&] {
+            if (copied && (added || !op.getAddend()))
+              hopper::CopyPassedOp::create(b, loc, tiles.front(), e.outputBuffer(result), first, firstCol);
+            else
+              byRows(op.getAddend() && !added);
+          },
+          [&] { byRows(bool(op.getAddend())); });
     });
   }
 
@@ -298,12 +305,17 @@ private:
   /// In which sums are passed: what is added to them in FP32 is added later.
   Type passedElement() { return ::passedElement(op); }
 
-  /// What others make of tiles, slab by slab, or do without any.
-  void finish(ArrayRef<Value> tiles, llvm::function_ref<void(Value, ValueRange)> body) {
-    auto op = hopper::FinishOp::create(b, loc, tiles, shape.panels, shape.buffers, finishLayout);
+  /// What others make of the tile's sums, slab by slab, or do without any.
+  void finish(ArrayRef<Value> sums, const Tile &tile, llvm::function_ref<void(Value, ValueRange)> body) {
+    Value addend = sums.empty() ? Value() : op.getAddend(), row, col, rows;
+    if (addend && copies(addend))
+      row = tile.firstRow, col = firstCol, rows = tile.rows, addend = e.inputBuffer(addend);
+    else
+      addend = {};
+    auto op = hopper::FinishOp::create(b, loc, sums, addend, row, col, rows, shape.panels, shape.buffers, finishLayout);
     OpBuilder::InsertionGuard guard(b);
     SmallVector<Type> types{b.getIndexType()};
-    if (!tiles.empty())
+    if (!sums.empty())
       types.append(shape.panels, hopper::PassedType::get(b.getContext(), e.R, e.C, passedElement()));
     Block *block = b.createBlock(&op.getBody(), {}, types, SmallVector<Location>(types.size(), loc));
     e.within(finishLayout, [&] { body(block->getArgument(0), block->getArguments().drop_front()); });
@@ -312,16 +324,18 @@ private:
   /// Whether the kernel's results are made from the product's rather than that alone.
   bool hasEpilogue() const { return e.ops.ops.size() > 1; }
 
-  /// Whether the copy engine may bring whole slabs to memory: they are the result, in rows that it can write.
-  bool copies() {
-    Type element = passedElement();
+  /// Whether the copy engine may bring whole slabs to or from a matrix in the result's shape: rows that it can reach, of what
+  /// is passed.
+  bool copies(Value matrix) {
+    Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
     int64_t cols = resultShape.back(), bits = element.getIntOrFloatBitWidth();
-    return !hasEpilogue() && !op.getAddend() && !ShapedType::isDynamic(cols) && cols * bits % 128 == 0 &&
+    return element == passedElement() && !ShapedType::isDynamic(cols) && cols * bits % 128 == 0 &&
            shape.cols * bits % (hopper::StagedType::kRowBytes * 8) == 0;
   }
 
-  /// The kernel's results for `count` rows, a few at a time, from tiles that were passed, or from zeros.
-  void storeRows(Value first, Value count, ValueRange tiles, Value blockIndex) {
+  /// The kernel's results for `count` rows, a few at a time, from tiles that were passed, or from zeros; `adds`: the addend is
+  /// still to be added.
+  void storeRows(Value first, Value count, ValueRange tiles, Value blockIndex, bool adds) {
     Chunk chunk{firstCol, {}};
     if (Value limit = columnLimit()) // a tile of a cluster's last block may lie beyond it
       chunk.valid = arith::MinUIOp::create(
@@ -336,7 +350,7 @@ private:
           return e.zeros(e.tile(e.R, e.C, element));
         auto panel = llvm::find(e.plan.panels, offset) - e.plan.panels.begin();
         Value v = hopper::ReadPassedOp::create(b, loc, e.tile(e.R, e.C, passedElement()), tiles[size_t(panel)], skipped);
-        if (op.getAddend())
+        if (adds)
           v = arith::AddFOp::create(b, loc, v, load(op.getAddend(), chunk));
         return v.getType() == e.tile(e.R, e.C, element)
                    ? v
@@ -350,15 +364,40 @@ private:
     });
   }
 
-  /// A tile of a matrix in the result's shape, on its way from memory while the last of the sum is computed.
+  /// Matrices that those that finish read: what is added to sums, and operands beside the product's, row by row.
+  SmallVector<Value> besides() {
+    llvm::SetVector<Value> found;
+    if (Value addend = op.getAddend())
+      found.insert(addend);
+    for (Operation *beside : e.ops.ops)
+      if (beside != op && !llvm::isa<mx::PermuteOp, mx::BroadcastOp>(beside))
+        for (Value operand : beside->getOperands())
+          if (!e.ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2)
+            found.insert(operand);
+    return found.takeVector();
+  }
+
+  /// What a tile needs of a matrix beside the product, on its way from memory while the last of the sum is computed.
   void prefetch(Value matrix, Value row, int64_t rows) {
-    Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
-    int64_t bits = element.getIntOrFloatBitWidth(), width = hopper::StagedType::kRowBytes * 8 / bits;
-    if (ShapedType::isDynamic(resultShape.back()) || resultShape.back() * bits % 128) // such rows have no tensor map
+    Value buffer = e.inputBuffer(matrix);
+    int64_t matrixCols = mx::shapeOf(matrix.getType()).back(), tileCols = cols.constant;
+    if (!cols.isConstant() || ShapedType::isDynamic(matrixCols) || matrixCols % tileCols)
       return;
-    for (int64_t first = 0; first < shape.cols; first += width)
-      hopper::PrefetchOp::create(b, loc, e.inputBuffer(matrix), row, e.addTo(firstCol, first),
-                                 hopper::StagedType::get(b.getContext(), rows, width, element));
+    // Codes of four bits are bytes of two.
+    Type element = llvm::cast<MemRefType>(buffer.getType()).getElementType();
+    auto scaled = llvm::dyn_cast<mx::ScaledType>(matrix.getType());
+    int64_t perByte = scaled && scaled.getFormat().isPacked() ? 2 : 1;
+    if (element.isInteger(8))
+      element = Float8E4M3FNType::get(b.getContext());
+    if (!llvm::isa<Float8E4M3FNType, BFloat16Type, Float16Type, Float32Type>(element))
+      return;
+    int64_t bits = element.getIntOrFloatBitWidth(), width = hopper::StagedType::kRowBytes * 8 / bits;
+    if (matrixCols / perByte * bits % 128) // such rows have no tensor map
+      return;
+    for (int64_t part = 0; part < matrixCols; part += tileCols)
+      for (int64_t first = 0; first < llvm::divideCeil(shape.cols, perByte); first += width)
+        hopper::PrefetchOp::create(b, loc, buffer, row, e.addTo(e.divide(e.addTo(firstCol, part), perByte), first),
+                                   hopper::StagedType::get(b.getContext(), rows, width, element));
   }
 
   Value multiply(Value a, Value c, Value into, int64_t slab, int64_t first, int64_t count) {
@@ -433,10 +472,10 @@ private:
 
   /// Rows that belong to no group are what becomes of zeros.
   void clearOutsideGroups() {
-    finish({}, [&](Value, ValueRange) {
+    finish({}, {}, [&](Value, ValueRange) {
       auto clear = [&](Value begin, Value end) {
         Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
-        storeRows(begin, count, {}, {});
+        storeRows(begin, count, {}, {}, /*adds=*/false);
       };
       auto [first, last] = grouped->bounds();
       clear(e.index(0), first);

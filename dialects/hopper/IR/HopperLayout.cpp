@@ -129,6 +129,8 @@ SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
       add(copy.getMemref(), copy.copied(function));
     else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
       add(prefetch.getMemref(), llvm::cast<StagedType>(prefetch.getTile()));
+    else if (auto fill = llvm::dyn_cast<FillOp>(op))
+      add(fill.getMemref(), llvm::cast<PassedType>(fill.getTile()).part());
     else if (auto copy = llvm::dyn_cast<CopyPassedOp>(op))
       add(copy.getMemref(), copy.getTile().getType().part());
   });

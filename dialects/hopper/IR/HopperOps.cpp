@@ -123,6 +123,8 @@ LogicalResult FinishOp::verify() {
   if (together < 1 || getTiles().size() % size_t(together) || getBuffers() < 1)
     return emitOpError() << "expected at least one buffer and a multiple of " << together << " tiles, but got "
                          << getTiles().size();
+  if (getAddend() && (together != 1 || getTiles().empty()))
+    return emitOpError() << "expected single tiles that are added to something";
   if (getLayout().threads() != kWarpgroup)
     return emitOpError() << "expected a layout of " << kWarpgroup << " threads, but got " << getLayout();
   SmallVector<Type> wanted{IndexType::get(getContext())};

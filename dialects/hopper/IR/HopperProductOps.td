@@ -96,12 +96,16 @@ def Hopper_PassedType : TypeDef<Hopper_Dialect, "Passed"> {
   }];
 }
 
-def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, MemoryEffects<[MemRead, MemWrite]>]> {
+def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, AttrSizedOperandSegments,
+    MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "what is made of tiles by threads that have another layout";
   let description = [{
     The region runs once for every `together` of the tiles, in order, with its number and the tiles; once, where there are none.
     In it, tiles have the given layout. `hopper-specialize-warps` gives it to warps of its own, which work while the others
     compute the next tiles; `buffers` times `together` tiles may be on their way.
+
+    `onto`: tile n, of R rows, is added to that of the memref at [row + n * R, col] where that has all its rows among the first
+    `rows` (from `row` on), before the region gets it. The copy engine brings it while the tile is still computed.
 
     Example:
     ```mlir
@@ -113,10 +117,11 @@ def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, MemoryEffects<[MemRead,
     }
     ```
   }];
-  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, I64Attr:$together, I64Attr:$buffers, Hopper_LayoutAttr:$layout);
+  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, Optional<AnyMemRef>:$addend, Optional<Index>:$row,
+                   Optional<Index>:$col, Optional<Index>:$rows, I64Attr:$together, I64Attr:$buffers, Hopper_LayoutAttr:$layout);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    (`(` $tiles^ `:` type($tiles) `)`)? `together` $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
+    (`(` $tiles^ `:` type($tiles) `)`)? (`onto` $addend^ `[` $row `,` $col `]` `rows` $rows `:` type($addend))? `together` $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
   }];
   let extraClassDeclaration = [{
     /// Of the tiles that one run of the region takes.
@@ -252,7 +257,8 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     `hopper.cluster`), it is empty once the computing threads of all blocks have released it.
 
     From `compute` to `finish`, tiles are passed in units of `passed` bytes, through `buffers` places at the beginning of shared
-    memory that take turns, each with a pair of barriers of its own.
+    memory that take turns, each with a pair of barriers of its own. With `fills`, the side that finishes says when a place may be
+    written to, having filled it with what tiles are added to; else places are empty at first, and when they are given back.
 
     Example:
     ```mlir
@@ -273,11 +279,11 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     ```
   }];
   let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, DefaultValuedAttr<I64Attr, "0">:$passedBytes,
-                   DefaultValuedAttr<I64Attr, "0">:$buffers, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
+                   DefaultValuedAttr<I64Attr, "0">:$buffers, UnitAttr:$fills, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
                    OptionalAttr<I64Attr>:$shared);
   let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish);
   let assemblyFormat = [{
-    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers)? (`layout` $finishLayout^)?
+    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers (`fills` $fills^)?)? (`layout` $finishLayout^)?
     (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish
   }];
   let extraClassDeclaration = [{
@@ -363,10 +369,16 @@ def Hopper_ReleaseOp : Hopper_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]
   let assemblyFormat = "$slot attr-dict";
 }
 
-def Hopper_HandOverOp : Hopper_Op<"hand_over", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "passes tiles to the threads that finish them, once there is room";
-  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles);
-  let assemblyFormat = "$tiles attr-dict `:` type($tiles)";
+def Hopper_HandOverOp : Hopper_Op<"hand_over", [AttrSizedOperandSegments, MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "passes tiles to the threads that finish them, once there is room; `adds`: added to what is there";
+  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, Optional<I1>:$adds);
+  let assemblyFormat = "$tiles (`adds` $adds^)? attr-dict `:` type($tiles)";
+}
+
+def Hopper_FillOp : Hopper_Op<"fill", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "brings what the next tile that is passed is added to where it will be passed, where that is so";
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, I1:$condition, TypeAttr:$tile);
+  let assemblyFormat = "$memref `[` $row `,` $col `]` `if` $condition attr-dict `:` type($memref) `,` $tile";
 }
 
 def Hopper_TakeOp : Hopper_Op<"take", [MemoryEffects<[MemRead, MemWrite]>]> {

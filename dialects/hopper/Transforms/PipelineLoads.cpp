@@ -93,10 +93,11 @@ struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
     // Beyond the last iteration: nothing, or, of scales, the last ones again.
     auto loadAt = [&](Value iteration) -> SmallVector<Value> {
       if (scales) {
-        Value one = arith::ConstantIndexOp::create(b, loc, 1), first = loop.getLowerBound(), step = loop.getStep();
+        Value first = loop.getLowerBound(), step = loop.getStep();
+        auto number = [&](int64_t v) { return arith::ConstantOp::create(b, loc, b.getIntegerAttr(step.getType(), v)); };
         // A loop without iterations has a bound below its first: what is loaded for it is its first all the same.
-        Value span = arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, loop.getUpperBound(), one), first);
-        span = arith::MaxSIOp::create(b, loc, span, arith::ConstantIndexOp::create(b, loc, 0));
+        Value span = arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, loop.getUpperBound(), number(1)), first);
+        span = arith::MaxSIOp::create(b, loc, span, number(0));
         Value steps = arith::MulIOp::create(b, loc, arith::DivUIOp::create(b, loc, span, step), step);
         return cloneAt(arith::MinUIOp::create(b, loc, iteration, arith::AddIOp::create(b, loc, first, steps)));
       }

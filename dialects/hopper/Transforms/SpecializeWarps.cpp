@@ -52,6 +52,19 @@ struct Stage {
   int64_t bytes() const { return llvm::alignTo(offsetOf(nullptr), 1024); }
 };
 
+/// Of every tile that is passed.
+static Value rowsOf(FinishOp finish, OpBuilder &b) {
+  auto tile = llvm::cast<VectorType>(finish.getTiles().front().getType());
+  return arith::ConstantIndexOp::create(b, finish.getLoc(), tile.getDimSize(0));
+}
+
+/// Whether the tile with a number has all its rows.
+static Value isWhole(FinishOp finish, Value number, Value rows, OpBuilder &b) {
+  Location loc = finish.getLoc();
+  Value next = arith::AddIOp::create(b, loc, number, arith::ConstantIndexOp::create(b, loc, 1));
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, rows, arith::MulIOp::create(b, loc, next, rowsOf(finish, b)));
+}
+
 /// What one side that fetches runs: the loops and branches around its fetches, and what these and the fetches need.
 template <typename Fetch> class Slice {
 public:
@@ -105,6 +118,8 @@ private:
         llvm::SetVector<Value> outside;
         getUsedValuesDefinedAbove(finish.getBody(), outside);
         operands = outside.takeVector();
+        if (finish.getAddend())
+          operands.append({finish.getAddend(), finish.getRow(), finish.getCol(), finish.getRows()});
       } else {
         operands = op->getOperands();
       }
@@ -127,6 +142,12 @@ private:
       b.setInsertionPointToStart(loop.getBody());
     }
     mapping.map(body.getArgument(0), number);
+    if (finish.getAddend()) {
+      Value row = arith::AddIOp::create(b, loc, mapping.lookupOrDefault(finish.getRow()),
+                                        arith::MulIOp::create(b, loc, number, rowsOf(finish, b)));
+      FillOp::create(b, loc, mapping.lookupOrDefault(finish.getAddend()), row, mapping.lookupOrDefault(finish.getCol()),
+                     isWhole(finish, number, mapping.lookupOrDefault(finish.getRows()), b), body.getArgument(1).getType());
+    }
     if (count) {
       auto take = TakeOp::create(b, loc, ValueRange(body.getArguments()).drop_front().getTypes());
       mapping.map(ValueRange(body.getArguments()).drop_front(), take.getTiles());
@@ -236,7 +257,7 @@ private:
         if (needed.contains(&op))
           b.clone(op, mapping);
     };
-    outer.setStep(arith::ConstantIndexOp::create(b, loc, *step * together));
+    outer.setStep(arith::ConstantOp::create(b, loc, b.getIntegerAttr(outer.getStep().getType(), *step * together)));
     outer.getStep().getDefiningOp()->moveBefore(outer);
     slice(outer.getInductionVar());
     SmallVector<Held> held = load(stage, b, mapping);
@@ -329,17 +350,19 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     SmallVector<FinishOp> finishes;
     function.walk([&](FinishOp op) { finishes.push_back(op); });
     int64_t passed = 0, buffers = 0;
+    bool fills = false;
     for (FinishOp op : finishes)
       if (!op.getTiles().empty())
-        passed = std::max(passed, op.passedBytes()), buffers = int64_t(op.getBuffers());
+        passed = std::max(passed, op.passedBytes()), buffers = int64_t(op.getBuffers()), fills = bool(op.getAddend());
     for (FinishOp op : finishes)
-      if (op.getLayout() != finishes.front().getLayout() || (!op.getTiles().empty() && int64_t(op.getBuffers()) != buffers)) {
-        op.emitError() << "expected one layout and " << buffers << " buffers in all of a function";
+      if (op.getLayout() != finishes.front().getLayout() ||
+          (!op.getTiles().empty() && (int64_t(op.getBuffers()) != buffers || bool(op.getAddend()) != fills))) {
+        op.emitError() << "expected one layout, " << buffers << " buffers and addends, or none, in all of a function";
         return signalPassFailure();
       }
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
-    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers,
+    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers, fills,
                                  finishes.empty() ? LayoutAttr() : finishes.front().getLayout(), IntegerAttr());
     IRMapping mapping;
     b.createBlock(&roles.getTiles());
@@ -366,8 +389,17 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
   static void handOver(FinishOp finish) {
     OpBuilder b(finish);
     size_t together = size_t(finish.getTogether());
-    for (size_t i = 0; i < finish.getTiles().size(); i += together)
-      HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together));
+    for (size_t i = 0; i < finish.getTiles().size(); i += together) {
+      Value adds;
+      if (finish.getAddend()) {
+        // Known ahead of the sums, beside which a flag needs less room than a number.
+        OpBuilder::InsertionGuard guard(b);
+        if (Operation *source = finish.getRows().getDefiningOp())
+          b.setInsertionPointAfter(source);
+        adds = isWhole(finish, arith::ConstantIndexOp::create(b, finish.getLoc(), int64_t(i)), finish.getRows(), b);
+      }
+      HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together), adds);
+    }
     finish.erase();
   }
 

@@ -12,6 +12,7 @@ struct CostModel {
   double bytesPerMicrosecond = 4.25e6;
   double operationsPerMicrosecond = 30e6; ///< FP32 operations outside the tensor cores.
   double launchMicroseconds = 4;
+  int64_t elementsAWave = 132 * 256 * 128; ///< of a product's result that all multiprocessors compute together.
   int64_t nominalSize = 8192; ///< stands for a run-time size.
 };
 
@@ -19,6 +20,7 @@ struct KernelCost {
   int64_t bytesRead = 0;
   int64_t bytesWritten = 0;
   int64_t operations = 0;
+  int64_t operationsBeside = 0; ///< of what becomes of a product.
   double microseconds = 0;
 };
 

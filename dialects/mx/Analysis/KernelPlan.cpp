@@ -62,6 +62,8 @@ private:
   bool plan();
   bool planProduct();
   bool fromProduct(Value value);
+  bool findPanels();
+  bool columnsOfProduct(Value value, int64_t offset, int64_t width, std::set<int64_t> &offsets);
   bool planOutput(Value output);
   bool demand(Value value, Role role, bool gathered);
   bool demandOperands(Operation *op, Role role, bool gathered);
@@ -137,16 +139,79 @@ bool Planner::plan() {
     breaksOf(source);
     if (!reason.empty())
       return false;
-    // A tile of a product has one place among the columns, and every output is stored there whole.
-    if (result.product && result.segmentsOf(source).size() > 1)
-      return refuse("a concatenation beside a product begins inside its tiles");
     for (const Segment &segment : result.segmentsOf(source)) {
       if (!aligned(source, segment.begin, segment.width))
         return false;
       result.segments.push_back({output, segment.begin, segment.width});
     }
   }
+  return !result.product || findPanels();
+}
+
+/// One tile serves every output: segments of one width, made from the same columns of the product, or of few parts of them.
+bool Planner::findPanels() {
+  int64_t columns = shapeOf(result.product->getResult(0).getType())[1], width = columns;
+  for (const Segment &segment : result.segments)
+    width = std::min(width, segment.width);
+  SmallVector<Segment> segments;
+  std::set<int64_t> offsets;
+  if (ShapedType::isDynamic(columns)) {
+    for (const Segment &segment : result.segments)
+      if (!ShapedType::isDynamic(segment.width) || !columnsOfProduct(segment.output, 0, columns, offsets))
+        return refuse("parts of a run-time number of columns of a product");
+    return true;
+  }
+  for (const Segment &segment : result.segments) {
+    if (ShapedType::isDynamic(segment.width) || segment.width % width)
+      return refuse("results of " + Twine(segment.width) + " and " + Twine(width) +
+                    " columns have no tiles of a product in common");
+    for (int64_t begin = segment.begin, end = begin + segment.width; begin < end; begin += width) {
+      if (!columnsOfProduct(segment.output, begin, width, offsets) ||
+          (segment.width > width && !aligned(segment.output, begin, width)))
+        return false;
+      segments.push_back({segment.output, begin, width});
+    }
+  }
+  result.segments = std::move(segments);
+  result.panels.assign(offsets.begin(), offsets.end());
+  if (width == columns)
+    return true;
+  result.panelCols = width;
+  constexpr size_t mostPanels = 2;
+  if (offsets.size() > mostPanels)
+    return refuse("more than " + Twine(mostPanels) + " parts of a product's columns are wanted together");
+  auto right = llvm::dyn_cast<ScaledType>(result.product.getRight().getType());
+  int64_t height = right ? right.getFormat().getBlockRows() : 0;
+  if (height > 1 && llvm::any_of(offsets, [&](int64_t offset) { return offset % height; }))
+    return refuse("a part of a product's columns begins inside blocks of its right operand");
+  int64_t bits = llvm::cast<RankedTensorType>(result.product->getResult(0).getType()).getElementTypeBitWidth();
+  if (offsets.size() > 1 && (height == 1 || bits > 16 || result.product.getAddend()))
+    return refuse("two parts of a product's columns find no room beside one another");
   return true;
+}
+
+/// Adds where the columns of the product begin that columns `offset` to `offset` + `width` of a value are made from.
+bool Planner::columnsOfProduct(Value value, int64_t offset, int64_t width, std::set<int64_t> &offsets) {
+  if (value == result.product->getResult(0)) {
+    offsets.insert(offset);
+    return true;
+  }
+  if (!fromProduct(value) || rankOf(value) != 2)
+    return true;
+  Operation *op = value.getDefiningOp();
+  if (auto slice = llvm::dyn_cast<SliceOp>(op))
+    return columnsOfProduct(slice.getInput(), offset + int64_t(slice.getOffset()), width, offsets);
+  if (auto concat = llvm::dyn_cast<ConcatOp>(op)) {
+    for (Value input : concat.getInputs()) {
+      int64_t columns = shapeOf(input.getType())[1];
+      if (offset < columns)
+        return offset + width <= columns ? columnsOfProduct(input, offset, width, offsets)
+                                         : refuse("a concatenation beside a product meets inside its tiles");
+      offset -= columns;
+    }
+    return true;
+  }
+  return llvm::all_of(op->getOperands(), [&](Value operand) { return columnsOfProduct(operand, offset, width, offsets); });
 }
 
 /// What may stand beside a product: operations that a tile of its result is enough for.
@@ -159,7 +224,7 @@ bool Planner::planProduct() {
   for (Operation *op : kernel.ops) {
     if (op != result.product && llvm::isa<ProductInterface>(op))
       return refuse("two matrix products have no tiles in common");
-    bool wanders = llvm::isa<SliceOp, ConcatOp, PermuteOp, UnpermuteOp, ReduceOp, TransposeOp>(op);
+    bool wanders = llvm::isa<PermuteOp, UnpermuteOp, ReduceOp, TransposeOp>(op);
     if (wanders && llvm::any_of(op->getOperands(), [&](Value operand) { return fromProduct(operand); }))
       return refuse(nameOf(op) + " needs more of a product than the tile that one block has of it");
     if (llvm::isa<ReduceOp, UnpermuteOp, TransposeOp>(op))

@@ -26,14 +26,17 @@
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<?x512x128xi8> -> <128 x 128 x f8E4M3FN>
 // TILED: hopper.fetch_scales {{.+}} -> <4>
 // TILED: hopper.prefetch %arg5[{{.+}}] : memref<8x512x512xf32>, !hopper.staged<256 x 32 x f32>
+// TILED: hopper.finish({{.+}}) onto %arg5[{{.+}}] rows {{.+}} : memref<8x512x512xf32> together 1 buffers 1
 
 // CHECK-LABEL: .visible .entry gradient_1
 // CHECK: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3
-// CHECK: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
-// Gradients come and go sixteen bytes at a time.
-// CHECK: ld.global.nc.v4.b32
+// Gradients come and go by the copy engine: the sums are added to them where they are passed.
+// CHECK: ld.shared.v2.b32
 // CHECK: add.rn.f32
-// CHECK: st.global.v4.b32
+// CHECK: st.shared.v2.b32
+// CHECK: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
+// CHECK: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes
+// CHECK: cp.async.bulk.tensor.2d.global.shared::cta
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG: 0 bytes spill stores, 0 bytes spill loads
