@@ -92,7 +92,9 @@ PANELS = {
     "the product kept": lambda y, w, r: (y, swiglu(y.astype(vn.float32)) + r),
     "one half": lambda y, w, r: vn.split(y, 2, axis=1)[1] * w[:, None],
     "halves exchanged": lambda y, w, r: vn.concat([h * w[:, None] for h in vn.split(y, 2, axis=1)[::-1]], axis=1),
-    "beside halves of an operand": lambda y, w, r: vn.concat([vn.split(y, 2, axis=1)[0] * r, r.astype(vn.bfloat16) * 2], axis=1),
+    "beside halves of an operand": lambda y, w, r: vn.concat(
+        [vn.split(y, 2, axis=1)[0] * r, r.astype(vn.bfloat16) * 2], axis=1
+    ),
 }
 
 
@@ -172,7 +174,9 @@ def test_what_one_tile_is_not_enough_for_stays_apart():
         lambda a, w, o, r: vn.grouped_matmul(a, w, o, vn.float32) + vn.dequantize(r, vn.float32), a, w, o, blocks
     )
     parts = vn.ArraySpec((None, 128), vn.float32), vn.ArraySpec((None, 384), vn.float32)
-    assert "more than 2 parts" in reasons(lambda a, b, r, s: vn.matmul(a, b, vn.float32) + vn.concat([r, s], axis=1), a, b, *parts)
+    assert "more than 2 parts" in reasons(
+        lambda a, b, r, s: vn.matmul(a, b, vn.float32) + vn.concat([r, s], axis=1), a, b, *parts
+    )
     blocks_of_columns = vn.ScaledSpec((512, 256), vn.FP8)
     assert "no room" in reasons(lambda a, b: swiglu(vn.matmul(a, b)), a, blocks_of_columns)
     assert "inside blocks" in reasons(lambda a, b: swiglu(vn.matmul(a, b)), a, vn.ScaledSpec((192, 256), vn.FP8_BLOCK))

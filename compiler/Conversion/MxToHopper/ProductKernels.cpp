@@ -435,18 +435,19 @@ private:
         cols.push_back(scales.cols ? read(scales.cols, 1, scaleCols(), place(right, k, scaleCols())) : Value());
       for (size_t i = 0; i < sums.size(); ++i) {
         Value row = read(staged[panelOf(i)].rows, e.R, 1, place(left, k, shape.rows()) + slabOf(i) * shape.slabRows());
+        rows.push_back(row);
+      }
+      for (auto [i, sum] : llvm::enumerate(sums)) {
+        Value row = rows[i]; // times that of the columns only when its turn comes: these are many
         if (Value factors = cols[panelOf(i)]; factors && !columnScales()) {
           row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(factors, e.R, scaleCols()));
           // Two scales near the ends of their range must not make a NaN of a sum that is 0.
           row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
         }
-        rows.push_back(row);
-      }
-      for (auto [i, sum] : llvm::enumerate(sums)) {
         Value product = multiply(a, panels[panelOf(i)], {}, slabOf(i), k, blockDepth());
         if (columnScales())
           product = arith::MulFOp::create(b, loc, product, e.expand(cols[panelOf(i)], e.R, e.C));
-        sum = math::FmaOp::create(b, loc, product, e.expand(rows[i], e.R, e.C), sum);
+        sum = math::FmaOp::create(b, loc, product, e.expand(row, e.R, e.C), sum);
       }
     }
   }
