@@ -2,7 +2,7 @@
 
     ./vernier bench layer [NAME ...] [--record FILE] [--check FILE] [--plot FILE]
 
-Rows arrive in MXFP4 and their gradients in FP8, sorted by expert, group sizes in 0.7..1.3 of the mean, on the device. Kept for
+Rows arrive in MXFP4 and their gradients in FP8, sorted by expert, group sizes in about 0.7..1.3 of the mean, on the device. Kept for
 backward, all in MXFP4: the rows, gate and up, SwiGLU's result. Products in FP8, weight gradients added to FP32. A step is one
 compiled function; its time is the median of device-event timings with the L2 cache flushed before each, launches alone. A layer's
 time is the sum of its steps'. `--check` compares with a stored record of the same GPU and driver, and fails where a step has
@@ -12,13 +12,14 @@ become more than 5% slower. Needs one Hopper GPU and torch.
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from typing import Any
 
 import torch
 import vernier as vn
 from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
-from gemm import offsets_of, operand
+from gemm import operand
 
 LAYERS = [("671B", 8, 32768, 7168, 2048), ("671B", 32, 32768, 7168, 2048), ("236B", 20, 24576, 5120, 1536)]
 """Name, experts, rows in all, hidden size H, intermediate size I of an expert."""
@@ -60,9 +61,16 @@ def weights(experts: int, n: int, k: int) -> Any:
                            (experts, n, k))  # fmt: skip
 
 
+def offsets_of(groups: int, rows: int) -> torch.Tensor:
+    """Group sizes in about 0.7..1.3 of their mean, of so many rows in all."""
+    draw = random.Random(0)
+    sizes = torch.tensor([draw.uniform(0.7, 1.3) for _ in range(groups)]).cumsum(0)
+    ends = (sizes / sizes[-1] * rows).round().int().tolist()
+    return torch.tensor([0, *ends], dtype=torch.int32, device=DEVICE)
+
+
 def steps(experts: int, rows: int, hidden: int, inner: int) -> Any:
-    offsets = offsets_of(experts, rows // experts)
-    m = int(offsets[-1])
+    offsets, m = offsets_of(experts, rows), rows
     x, dy, weight = operand(m, hidden, vn.MXFP4), operand(m, hidden, vn.FP8), torch.rand(m, device=DEVICE)
     w1 = weights(experts, 2 * inner, hidden)
     yield "fc1 + SwiGLU", m, fc1, (x, w1, offsets, weight), 2 * m * hidden * 2 * inner
