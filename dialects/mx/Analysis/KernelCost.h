@@ -13,7 +13,7 @@ struct CostModel {
   double operationsPerMicrosecond = 30e6; ///< FP32 operations outside the tensor cores.
   double launchMicroseconds = 4;
   int64_t elementsAWave = 132 * 256 * 128; ///< of a product's result that all multiprocessors compute together.
-  int64_t nominalSize = 8192; ///< stands for a run-time size.
+  int64_t nominalSize = 8192;              ///< stands for a run-time size.
 };
 
 struct KernelCost {
