@@ -208,8 +208,9 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
                                 : WalkResult::advance();
                    })
                    .wasInterrupted();
-  int64_t mostFetching =
-      std::clamp<int64_t>(all - needed * computingGroups - leastFinishing, usualFetching, makes ? usualFetching : 96);
+  int64_t slack = all - needed * computingGroups - leastFinishing,
+          least = slack < usualFetching ? leastFetching : usualFetching;
+  int64_t mostFetching = std::clamp<int64_t>(slack, least, makes ? usualFetching : 96);
   shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
   int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
   shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
