@@ -117,3 +117,36 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
   }
   return
 }
+
+// -----
+
+// What others finish: the sums are handed over one by one, each onto its part of the addend; the side that finishes has the
+// loop over them.
+// CHECK-LABEL: func.func @finished
+// CHECK: hopper.roles stages 2 bytes 32768 tiles 32768 passed 65536 buffers 1 fills layout <4 x 128
+// CHECK: } compute {
+// CHECK: hopper.hand_over %{{.+}} adds %{{.+}} : vector<128x128xf32>
+// CHECK: hopper.hand_over %{{.+}} adds %{{.+}} : vector<128x128xf32>
+// CHECK-NOT: hopper.store
+// CHECK: } finish {
+// CHECK: scf.for
+// CHECK: hopper.fill %{{.+}}[%{{.+}}, %{{.+}}] if %{{.+}} : memref<?x128xf32>, !hopper.passed<128 x 128 x f32>
+// CHECK: %[[T:.+]] = hopper.take : !hopper.passed<128 x 128 x f32>
+// CHECK: hopper.read_passed %[[T]]
+// CHECK: hopper.store
+// CHECK: hopper.give_back
+func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?x128xf32>, %out: memref<?x128xf32>)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 2 : i64} {
+  %c0 = arith.constant 0 : index
+  %a = hopper.fetch %m[%row, %c0] : memref<?x128xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+  %b = hopper.fetch %m[%n, %c0] : memref<?x128xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+  %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  hopper.finish (%p, %p : vector<128x128xf32>, vector<128x128xf32>) onto %acc[%row, %c0] rows %n : memref<?x128xf32>
+      together 1 buffers 1 layout <4 x 128, threads = 4 x 32, vector = 4, rowGroup = 1> {
+  ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x f32>):
+    %v = hopper.read_passed %tile[%c0] : !hopper.passed<128 x 128 x f32> -> vector<4x128xf32>
+    %r = hopper.rows %row : vector<4x1xi32>
+    hopper.store %v to %out rows %r cols %c0 : vector<4x128xf32>, memref<?x128xf32>, vector<4x1xi32>
+  }
+  return
+}
