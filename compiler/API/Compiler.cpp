@@ -140,7 +140,7 @@ public:
 
 private:
   /// Of warps that share registers: first some for those that fetch or finish, then for those that compute.
-  static constexpr nvptx::RegisterMove kPlaces[] = {{0, -1}, {0, 1}, {1, -2}, {-1, 0}, {-1, 1}, {1, -1}};
+  static constexpr nvptx::RegisterMove kPlaces[] = {{0, -1}, {0, 1}, {0, 3}, {1, -2}, {-1, 0}, {-1, 1}, {1, -1}};
 
   bool move(nvptx::RegisterMove wanted) {
     return nvptx::moveRegisters(module, kernel, {wanted.computing - place.computing, wanted.fetching - place.fetching});

@@ -1,5 +1,7 @@
 """Products against float64 of the decoded operands."""
 
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -41,6 +43,18 @@ def test_long_sums_in_whole_tiles_and_parts_of_them(left, right, k, summed):
         expected = ref.matmul(to_reference(a), to_reference(b))
         for dtype, most in ((vn.float32, summed), (vn.bfloat16, 3e-3), (vn.float16, 1e-3)):
             assert relative(vn.matmul(a, b, dtype), expected) < most
+
+
+@pytest.mark.parametrize("k", (384, 1024))
+@pytest.mark.parametrize("n", (64, 200, 4096))
+@pytest.mark.parametrize(("left", "right"), [(vn.FP8, vn.FP8_BLOCK), (vn.MXFP8, vn.FP8_BLOCK), (vn.MXFP8, vn.MXFP8)])
+def test_sides_of_a_product_ask_for_no_more_registers_than_there_are(left, right, n, k):
+    """A block that asks for more than it was launched with waits for ever, also where a kernel was assembled anew for its spills."""
+    specs = vn.ScaledSpec((None, k), left), vn.ScaledSpec((n, k), right)
+    (kernel,) = vn.compile(lambda a, b: vn.matmul(a, b, vn.float32), *specs, target="sm_90a").kernels
+    computing, *others = (int(count) for count in re.findall(r"setmaxnreg\.\w+\.sync\.aligned\.u32\s+(\d+)", kernel.ptx))
+    groups = kernel.threads // 128
+    assert others and computing * (groups - len(others)) + sum(others) <= 65536 // kernel.threads // 8 * 8 * groups
 
 
 @pytest.mark.parametrize("k", (256, 1024))

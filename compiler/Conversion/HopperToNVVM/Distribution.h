@@ -73,7 +73,7 @@ private:
   mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
   mlir::Value coordinate(mlir::Value v);
   mlir::LogicalResult handOver(hopper::HandOverOp op);
-  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value base, bool adds);
+  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value thread, mlir::Value base, bool adds);
   mlir::LogicalResult fill(hopper::FillOp op);
   void fenceProxy();
   mlir::LogicalResult take(hopper::TakeOp op);

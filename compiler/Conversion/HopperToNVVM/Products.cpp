@@ -1,5 +1,6 @@
 // Matrix products: the ring between the warps that fetch and those that compute, and wgmma.
 #include "compiler/Conversion/HopperToNVVM/Distribution.h"
+#include "compiler/Target/NVPTX/Ptx.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -117,8 +118,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   RegisterShares shares = shareRegisters(op, consumers);
   auto registers = [&](int64_t count) {
     auto action = count > shares.entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
-    if (count != shares.entry)
-      NVVM::SetMaxRegisterOp::create(b, loc, uint32_t(count), action);
+    // Also where it changes nothing: every side's share can be found, and changed, where the assembler had to spill.
+    NVVM::SetMaxRegisterOp::create(b, loc, uint32_t(count), action);
   };
   b.setInsertionPointToStart(sides.thenBlock());
   registers(shares.computing);
@@ -155,7 +156,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
 /// The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
 /// next ones, for those that it writes. The one that finishes works on few elements at a time. The others share what is left.
 Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, int64_t consumers) {
-  constexpr int64_t registerFile = 65536, unit = 8, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
+  constexpr int64_t unit = nvptx::kRegisterUnit, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
   int64_t held = 0, searches = 0;
   op.getScales().walk([&](Operation *inner) {
     if (llvm::isa<hopper::GroupTileOp>(inner))
@@ -174,7 +175,7 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
   });
   int64_t computingGroups = consumers / hopper::kWarpgroup, groups = computingGroups + (op.finishes() ? 2 : 1);
   RegisterShares shares;
-  shares.entry = std::min<int64_t>(255, registerFile / (groups * hopper::kWarpgroup)) / unit * unit;
+  shares.entry = nvptx::launchRegisters(groups * hopper::kWarpgroup);
   // Of those that the block was launched with: asking for more would wait for ever.
   int64_t all = shares.entry * groups;
   constexpr int64_t mostComputing = 240;
@@ -185,10 +186,10 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
     return shares;
   }
   // Those that compute hold the sums, the partial sums of one slab, its scales and a few addresses.
-  int64_t sums = 0, partial = 0, scales = 1;
+  int64_t sums = 0, partial = 0, scales = 1, handOvers = 0;
   llvm::DenseMap<Block *, int64_t> passed;
   op.getCompute().walk([&](Operation *inner) {
-    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner))
+    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner); hand && ++handOvers)
       for (Value tile : hand.getTiles())
         sums = std::max(sums, passed[hand->getBlock()] += tileType(tile).getNumElements() / consumers);
     else if (auto product = llvm::dyn_cast<hopper::MultiplyOp>(inner))
@@ -196,9 +197,21 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
     else if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(inner))
       scales = std::max(scales, layout.localCols(tileType(read.getResult()).getDimSize(1)));
   });
-  constexpr int64_t leastFetching = 40, usualFetching = 56, leastFinishing = 40, addresses = 15, columnScales = 16;
+  constexpr int64_t leastFetching = 40, usualFetching = 48, leastFinishing = 40, columnScales = 16;
+  int64_t addresses = handOvers > 1 ? 15 : 7; // several slabs are counted, and left out where there are few rows
   int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
-  int64_t mostFetching = std::clamp<int64_t>(all - needed * computingGroups - leastFinishing, usualFetching, 96);
+  // Where more than copies is made of tiles, every register there lets more numbers be on their way.
+  bool makes = op.getFinish()
+                   .walk([](Operation *inner) {
+                     return llvm::isa<hopper::EncodeOp>(inner) || inner->getName().getDialectNamespace() == "math" ||
+                                    llvm::isa<arith::MulFOp, arith::AddFOp>(inner)
+                                ? WalkResult::interrupt()
+                                : WalkResult::advance();
+                   })
+                   .wasInterrupted();
+  int64_t slack = all - needed * computingGroups - leastFinishing,
+          least = slack < usualFetching ? leastFetching : usualFetching;
+  int64_t mostFetching = std::clamp<int64_t>(slack, least, makes ? usualFetching : 96);
   shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
   int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
   shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
@@ -432,6 +445,8 @@ Distribution::Place Distribution::currentPlace() {
       variable = makeVariable(value);
   }
   auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  if (roles.getBuffers() == 1) // one place, with nothing to remember but the parity
+    return {placesStart.address, placesStart.barriers, load(places[2])};
   return {load(places[0]), load(places[1]), load(places[2])};
 }
 
@@ -452,6 +467,10 @@ Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
   if (oneWarp)
     barrier();
   int64_t count = int64_t(roles.getBuffers());
+  if (count == 1) {
+    LLVM::StoreOp::create(b, loc, words.bitXor(place.parity, i32(1)), places[2]);
+    return place;
+  }
   Value after = words.add(place.barriers, i32(2 * kBarrierBytes)),
         end = words.add(placesStart.barriers, i32(2 * kBarrierBytes * count));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
@@ -472,7 +491,7 @@ LogicalResult Distribution::handOver(hopper::HandOverOp op) {
   CodeWords words(b, loc);
   Place place = nextPlace(/*full=*/false);
   // A zero that changes for all that LLVM knows: addresses found ahead of all tiles would fill the registers.
-  place.address = words.add(place.address, words.shr(LLVM::LoadOp::create(b, loc, b.getI32Type(), ring[1]), i32(28)));
+  Value zero = words.shr(LLVM::LoadOp::create(b, loc, b.getI32Type(), ring[1]), i32(28)), here = words.add(thread, zero);
   int64_t offset = 0;
   for (Value tile : op.getTiles()) {
     VectorType type = tileType(tile);
@@ -483,15 +502,15 @@ LogicalResult Distribution::handOver(hopper::HandOverOp op) {
     Value mine = words.add(words.add(place.address, i32(offset)), words.mul(warpgroup, i32(groupBytes(passed))));
     offset += passed.bytes();
     if (!op.getAdds()) {
-      pass(tile, passed, mine, /*adds=*/false);
+      pass(tile, passed, here, mine, /*adds=*/false);
       continue;
     }
     auto branch = scf::IfOp::create(b, loc, number(op.getAdds()), /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    pass(tile, passed, mine, /*adds=*/true);
+    pass(tile, passed, here, mine, /*adds=*/true);
     b.setInsertionPointToStart(branch.elseBlock());
-    pass(tile, passed, mine, /*adds=*/false);
+    pass(tile, passed, here, mine, /*adds=*/false);
   }
   fenceProxy();
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(place.barriers, true), Value());
@@ -500,7 +519,7 @@ LogicalResult Distribution::handOver(hopper::HandOverOp op) {
 
 /// A thread's part of a tile, to where its warpgroup's rows lie. Sixteen-byte pieces of row r lie at the exclusive-or of their
 /// number and r mod 8 (hopper.staged), so that the address of the first piece tells those of the others.
-void Distribution::pass(Value tile, hopper::PassedType passed, Value base, bool adds) {
+void Distribution::pass(Value tile, hopper::PassedType passed, Value thread, Value base, bool adds) {
   CodeWords words(b, loc);
   auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
   hopper::StagedType part = passed.part();

@@ -55,8 +55,7 @@ public:
     Value rank = narrow(task);
     Value first = div(rank, i32(shape.cluster)), clusters = div(narrow(step), i32(shape.cluster));
     rank = rem(rank, i32(shape.cluster));
-    Divisor band = divisor(mul(tilesAcross, i32(shape.band))), matrixTiles = divisor(mul(tilesDown, tilesAcross)),
-            lastHeight = divisor(rem(tilesDown, i32(shape.band)));
+    Divisor band = divisor(mul(tilesAcross, i32(shape.band))), matrixTiles = divisor(mul(tilesDown, tilesAcross));
     // Where the last wave would leave more than half of the clusters idle, its tiles are shared out slab by slab.
     Value tiles = mul(matrixTiles.value, i32(matrices)), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
@@ -75,7 +74,7 @@ public:
         auto [quotient, rest] = split(number, matrixTiles);
         matrix = widen(quotient), number = rest;
       }
-      auto [down, across] = placeOf(number, band, lastHeight);
+      auto [down, across] = placeOf(number, band);
       across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
       Tile tile;
@@ -112,9 +111,10 @@ private:
   };
   Divisor divisor(Value value) {
     Value one = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1));
-    return {value, arith::DivFOp::create(b, loc, one, arith::UIToFPOp::create(b, loc, b.getF32Type(), value))};
+    Value real = arith::UIToFPOp::create(b, loc, b.getF32Type(), value);
+    return {value, arith::DivFOp::create(b, loc, one, real, arith::FastMathFlags::afn)};
   }
-  /// Quotient and remainder. The first guess is wrong by one at most, as long as the quotient is below 2^22.
+  /// Quotient and remainder. The first guess is wrong by one at most, as long as the quotient is below 2^21.
   std::pair<Value, Value> split(Value number, const Divisor &divisor) {
     Value guess = arith::MulFOp::create(b, loc, arith::UIToFPOp::create(b, loc, b.getF32Type(), number), divisor.inverse);
     Value quotient = arith::FPToUIOp::create(b, loc, b.getI32Type(), guess);
@@ -131,12 +131,11 @@ private:
 
   /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
   /// operands then stays in the L2 cache. The last band may be lower.
-  std::pair<Value, Value> placeOf(Value number, const Divisor &perBand, const Divisor &lastHeight) {
+  std::pair<Value, Value> placeOf(Value number, const Divisor &perBand) {
     auto [bandNumber, inBand] = split(number, perBand);
-    Value first = mul(bandNumber, i32(shape.band)), isLast = cmp(CmpIPredicate::ult, sub(tilesDown, first), i32(shape.band));
-    Value inverse = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1.0f / float(shape.band)));
-    Divisor height{arith::SelectOp::create(b, loc, isLast, lastHeight.value, i32(shape.band)),
-                   arith::SelectOp::create(b, loc, isLast, lastHeight.inverse, inverse)};
+    Value first = mul(bandNumber, i32(shape.band));
+    // An inverse found anew holds no register from tile to tile.
+    Divisor height = divisor(arith::MinUIOp::create(b, loc, sub(tilesDown, first), i32(shape.band)));
     auto [across, down] = split(inBand, height);
     return {arith::AddIOp::create(b, loc, first, down), across};
   }

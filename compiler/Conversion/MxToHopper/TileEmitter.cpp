@@ -336,16 +336,6 @@ TileValue TileEmitter::loadMatrix(Value value, const Rows &at, const Chunk &chun
   return {data, lanes.widen(scales)};
 }
 
-std::pair<Value, int64_t> TileEmitter::concatPiece(mx::ConcatOp op, int64_t offset) {
-  for (Value input : op.getInputs()) {
-    int64_t width = mx::shapeOf(input.getType())[1];
-    if (offset < width)
-      return {input, offset};
-    offset -= width;
-  }
-  llvm_unreachable("a segment lies inside one piece of a concatenation");
-}
-
 TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chunk, int64_t offset) {
   if (auto known = given.find(value); known != given.end())
     return {known->second(offset), {}};
@@ -362,7 +352,7 @@ TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chun
   if (auto slice = llvm::dyn_cast<mx::SliceOp>(op))
     return matrix(slice.getInput(), at, chunk, offset + slice.getOffset());
   if (auto concat = llvm::dyn_cast<mx::ConcatOp>(op)) {
-    auto [piece, inner] = concatPiece(concat, offset);
+    auto [piece, inner] = concat.pieceAt(offset);
     return matrix(piece, at, chunk, inner);
   }
   if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op)) {

@@ -134,7 +134,6 @@ private:
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
   mlir::Value constant(mlir::Operation *op, int64_t rows, int64_t cols);
   mlir::Value asBoolean(mlir::Value value, mlir::Value loaded);
-  std::pair<mlir::Value, int64_t> concatPiece(mx::ConcatOp op, int64_t offset);
   // ScaledTiles.cpp
   TileValue quantized(mx::QuantizeOp op, const Rows &rows, const Chunk &chunk, int64_t offset);
   TileValue requantized(mx::RequantizeOp op, const Rows &rows, const Chunk &chunk, int64_t offset);

@@ -205,16 +205,6 @@ LaneValue TileEmitter::loadMatrix(Value value, Row row, const Chunk &chunk, int6
   return {orZero(codes), orZero(scales)};
 }
 
-std::pair<Value, int64_t> TileEmitter::concatPiece(mx::ConcatOp op, int64_t offset) {
-  for (Value input : op.getInputs()) {
-    int64_t width = mx::shapeOf(input.getType())[1];
-    if (offset < width)
-      return {input, offset};
-    offset -= width;
-  }
-  llvm_unreachable("a segment lies inside one piece of a concatenation");
-}
-
 LaneValue TileEmitter::emitMatrix(Value value, Row row, const Chunk &chunk, int64_t offset) {
   Operation *op = value.getDefiningOp();
   if (auto quantize = llvm::dyn_cast<mx::QuantizeOp>(op))
@@ -233,7 +223,7 @@ LaneValue TileEmitter::emitMatrix(Value value, Row row, const Chunk &chunk, int6
   if (auto slice = llvm::dyn_cast<mx::SliceOp>(op))
     return matrix(slice.getInput(), row, chunk, offset + slice.getOffset());
   if (auto concat = llvm::dyn_cast<mx::ConcatOp>(op)) {
-    auto [piece, inner] = concatPiece(concat, offset);
+    auto [piece, inner] = concat.pieceAt(offset);
     return matrix(piece, row, chunk, inner);
   }
   if (auto permute = llvm::dyn_cast<mx::PermuteOp>(op)) {
@@ -524,7 +514,7 @@ Value TileEmitter::scalar(Value value) {
 
 void TileEmitter::matrixOperands(Operation *op, int64_t offset, llvm::function_ref<void(Value, int64_t)> visit) {
   if (auto concat = llvm::dyn_cast<mx::ConcatOp>(op)) {
-    auto [piece, inner] = concatPiece(concat, offset);
+    auto [piece, inner] = concat.pieceAt(offset);
     return visit(piece, inner);
   }
   if (auto slice = llvm::dyn_cast<mx::SliceOp>(op))

@@ -114,7 +114,6 @@ private:
   mlir::Value mask(int64_t count, mlir::Value valid);
   /// Operands of a matrix operation that are matrices at the same row, with their column offsets.
   void matrixOperands(mlir::Operation *op, int64_t offset, llvm::function_ref<void(mlir::Value, int64_t)> visit);
-  std::pair<mlir::Value, int64_t> concatPiece(mx::ConcatOp op, int64_t offset);
   void storeTurned(Store &store, const Chunk &chunk);
   void storeTurnedScales(Store &store, const Chunk &chunk);
 

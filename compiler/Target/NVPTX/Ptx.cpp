@@ -92,30 +92,26 @@ bool vernier::nvptx::moveRegisters(mlir::ModuleOp module, llvm::StringRef kernel
       function ? function->getAttrOfType<mlir::DenseI32ArrayAttr>(mlir::NVVM::NVVMDialect::getMaxntidAttrName()) : nullptr;
   if (!threads)
     return false;
-  mlir::NVVM::SetMaxRegisterOp computing;
-  llvm::SmallVector<mlir::NVVM::SetMaxRegisterOp> others; // one warpgroup each: that fetches, and that finishes
-  function.walk([&](mlir::NVVM::SetMaxRegisterOp op) {
-    if (op.getAction() == mlir::NVVM::SetMaxRegisterAction::increase)
-      computing = op;
-    else
-      others.push_back(op);
-  });
-  if (!computing || others.empty())
+  llvm::SmallVector<mlir::NVVM::SetMaxRegisterOp> sides; // that compute; one warpgroup that fetches; one that finishes
+  function.walk([&](mlir::NVVM::SetMaxRegisterOp op) { sides.push_back(op); });
+  if (sides.size() < 2)
     return false;
-  constexpr int64_t warpgroup = 128, unit = 8, least = 24, most = 240;
-  int64_t computingGroups = threads[0] / warpgroup - int64_t(others.size());
-  int64_t left = -computingGroups * move.computing;
-  llvm::SmallVector<std::pair<mlir::NVVM::SetMaxRegisterOp, int64_t>> next{
-      {computing, computing.getRegCount() + unit * move.computing}};
-  if (others.size() > 1) {
-    left -= move.fetching;
-    next.push_back({others.front(), others.front().getRegCount() + unit * move.fetching});
-  }
-  next.push_back({others.back(), others.back().getRegCount() + unit * left});
-  for (auto [op, count] : next)
-    if (count < least || count > most || count > next.front().second)
+  constexpr int64_t warpgroup = 128, least = 24, most = 240;
+  int64_t computingGroups = threads[0] / warpgroup - int64_t(sides.size() - 1);
+  llvm::SmallVector<int64_t> units{move.computing};
+  if (sides.size() > 2)
+    units.push_back(move.fetching);
+  units.push_back(-computingGroups * move.computing - (sides.size() > 2 ? move.fetching : 0));
+  llvm::SmallVector<int64_t> counts;
+  for (auto [op, more] : llvm::zip_equal(sides, units)) {
+    counts.push_back(op.getRegCount() + kRegisterUnit * more);
+    if (counts.back() < least || counts.back() > most)
       return false;
-  for (auto [op, count] : next)
+  }
+  for (auto [op, count] : llvm::zip_equal(sides, counts)) {
     op.setRegCount(uint32_t(count));
+    op.setAction(count > launchRegisters(threads[0]) ? mlir::NVVM::SetMaxRegisterAction::increase
+                                                     : mlir::NVVM::SetMaxRegisterAction::decrease);
+  }
   return true;
 }

@@ -17,7 +17,15 @@ llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
 /// Lowers by one the number of blocks that a kernel's registers must leave room for; false if it is one already.
 bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel);
 
-/// Registers that every thread of a side gets or gives, in units of what can be asked for (8).
+inline constexpr int64_t kRegisterUnit = 8; ///< in which a thread is given registers.
+
+/// Registers of every thread of a block that has a multiprocessor for itself, when it is launched.
+constexpr int64_t launchRegisters(int64_t threads) {
+  int64_t whole = 65536 / threads;
+  return (whole < 255 ? whole : 255) / kRegisterUnit * kRegisterUnit;
+}
+
+/// Registers that every thread of a side gets or gives, in units of kRegisterUnit.
 struct RegisterMove {
   int64_t computing = 0, fetching = 0;
 };

@@ -202,14 +202,10 @@ bool Planner::columnsOfProduct(Value value, int64_t offset, int64_t width, std::
   if (auto slice = llvm::dyn_cast<SliceOp>(op))
     return columnsOfProduct(slice.getInput(), offset + int64_t(slice.getOffset()), width, offsets);
   if (auto concat = llvm::dyn_cast<ConcatOp>(op)) {
-    for (Value input : concat.getInputs()) {
-      int64_t columns = shapeOf(input.getType())[1];
-      if (offset < columns)
-        return offset + width <= columns ? columnsOfProduct(input, offset, width, offsets)
-                                         : refuse("a concatenation beside a product meets inside its tiles");
-      offset -= columns;
-    }
-    return true;
+    auto [input, begin] = concat.pieceAt(offset);
+    if (begin + width > shapeOf(input.getType())[1])
+      return refuse("a concatenation beside a product meets inside its tiles");
+    return columnsOfProduct(input, begin, width, offsets);
   }
   return llvm::all_of(op->getOperands(), [&](Value operand) { return columnsOfProduct(operand, offset, width, offsets); });
 }
@@ -438,13 +434,8 @@ bool Planner::aligned(Value value, int64_t begin, int64_t width) {
   if (auto slice = llvm::dyn_cast<SliceOp>(op))
     return aligned(slice.getInput(), begin + slice.getOffset(), width);
   if (auto concat = llvm::dyn_cast<ConcatOp>(op)) {
-    for (Value input : concat.getInputs()) {
-      int64_t columns = shapeOf(input.getType())[1];
-      if (begin < columns)
-        return aligned(input, begin, width);
-      begin -= columns;
-    }
-    return true;
+    auto [input, inner] = concat.pieceAt(begin);
+    return aligned(input, inner, width);
   }
   if (llvm::isa<BroadcastOp, ReduceOp, ProductInterface>(op))
     return true;

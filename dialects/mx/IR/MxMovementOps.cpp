@@ -157,4 +157,14 @@ LogicalResult ConcatOp::verify() {
   return success();
 }
 
+std::pair<Value, int64_t> ConcatOp::pieceAt(int64_t column) {
+  for (Value input : getInputs()) {
+    int64_t width = shapeOf(input.getType())[1];
+    if (column < width)
+      return {input, column};
+    column -= width;
+  }
+  llvm_unreachable("a column of the result lies in one of the inputs");
+}
+
 DimSource ConcatOp::getDimSource(unsigned dim) { return {getInputs().front(), dim}; }

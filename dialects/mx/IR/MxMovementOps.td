@@ -150,6 +150,10 @@ def Mx_ConcatOp : Mx_Op<"concat", [Pure, DeclareOpInterfaceMethods<Mx_DimsInterf
   let arguments = (ins Variadic<Mx_Plain>:$inputs);
   let results = (outs Mx_Plain:$result);
   let assemblyFormat = "$inputs attr-dict `:` type($inputs) `->` type($result)";
+  let extraClassDeclaration = [{
+    /// The input that a column of the result lies in, and the column there.
+    std::pair<::mlir::Value, int64_t> pieceAt(int64_t column);
+  }];
   let hasVerifier = 1;
 }
 

@@ -32,9 +32,9 @@
 // CHECK: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3
 // CHECK: mbarrier.test_wait.parity.shared
 // CHECK: stmatrix.sync.aligned.m8n8.x4.shared.b16
-// CHECK: setmaxnreg.dec.sync.aligned.u32 56
+// CHECK: setmaxnreg.dec.sync.aligned.u32 48
 // CHECK: cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster
-// CHECK: setmaxnreg.dec.sync.aligned.u32 40
+// CHECK: setmaxnreg.dec.sync.aligned.u32 {{48|40}}
 // CHECK: cp.async.bulk.tensor.2d.global.shared::cta
 func.func @product(%a: !mx.scaled<?x7168, #fp8>, %b: !mx.scaled<4096x7168, #block>) -> tensor<?x4096xbf16> {
   %d = mx.matmul %a, %b : !mx.scaled<?x7168, #fp8>, !mx.scaled<4096x7168, #block> -> tensor<?x4096xbf16>
