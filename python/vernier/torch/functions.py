@@ -1,0 +1,115 @@
+"""The compiled functions of the layers. Formats are constants of a trace: every policy gets kernels of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import vernier as vn
+
+from .policy import FORMATS
+
+
+def _scaled(value: Any) -> bool:
+    return getattr(value, "format", None) is not None
+
+
+def _encoded(value: Any, element: str) -> Any:
+    """A plain value in BF16 or a scaled format."""
+    return vn.cast(value, vn.bfloat16) if element == "bf16" else vn.quantize(value, FORMATS[element])
+
+
+def _operand(value: Any, compute: str) -> Any:
+    """What a product reads: scaled values as they are, plain ones in the format that is computed in."""
+    return value if _scaled(value) else _encoded(value, compute)
+
+
+def _plain(value: Any) -> Any:
+    return vn.dequantize(value, vn.float32) if _scaled(value) else vn.cast(value, vn.float32)
+
+
+def _swiglu(gate_up: Any, weight: Any) -> Any:
+    gate, up = vn.split(gate_up, 2, axis=1)
+    h = vn.silu(gate) * up
+    return h if weight is None else h * weight[:, None]
+
+
+@vn.jit
+def encode(x: Any, element: str) -> Any:
+    """[M, N] in BF16, or quantised in blocks along rows."""
+    return _encoded(x, element)
+
+
+@vn.jit
+def permute(x: Any, source: Any) -> Any:
+    """Rows, plain or scaled, in the order of `source` int32 [P]."""
+    return vn.permute(x, source)
+
+
+@vn.jit
+def combine(y: Any, place: Any, dtype: Any) -> Any:
+    """[P, N], int32 [T, k] -> [T, N]: the sum of each token's rows, in FP32 and in the order of k, then in `dtype`."""
+    return vn.cast(vn.unpermute(y, place), dtype)
+
+
+@vn.jit
+def multiply(x: Any, w: Any, offsets: Any, compute: str) -> Any:
+    """[M, K], [E, N, K] -> BF16 [M, N]."""
+    return vn.grouped_matmul(_operand(x, compute), w, offsets, vn.bfloat16)
+
+
+@vn.jit
+def weight_gradient(dy: Any, x: Any, offsets: Any, compute: str) -> Any:
+    """[M, N], [M, K] -> FP32 [E, N, K]."""
+    return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets)
+
+
+@vn.jit
+def add_weight_gradient(dy: Any, x: Any, offsets: Any, compute: str, gradient: Any) -> Any:
+    """The same, added to a gradient FP32 [E, N, K]."""
+    return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets, accumulate=gradient)
+
+
+@vn.jit
+def first_product(rows: Any, w1: Any, offsets: Any, weight: Any, compute: str, kept: tuple[str, ...]) -> Any:
+    """Gate and up, and SwiGLU: [M, H], [E, 2I, H] -> h in the format that is computed in, h in each of `kept` that begins with
+    "h:", gate and up in each that begins with "g:"."""
+    gate_up = vn.grouped_matmul(_operand(rows, compute), w1, offsets, vn.bfloat16)
+    h = _swiglu(gate_up, weight)
+    results = [_encoded(h, compute)]
+    for text in kept:
+        what, element = text.split(":")
+        results.append(_encoded(h if what == "h" else gate_up, element))
+    return tuple(results)
+
+
+@vn.jit
+def swiglu_gradient(dy: Any, w2: Any, offsets: Any, gate_up: Any, weight: Any, compute: str, hidden: bool) -> Any:
+    """[M, H], turned weights [E, I, H], gate and up [M, 2I] -> gradient of gate and up in the format that is computed in;
+    with a routing weight its gradient, FP32 [M]; with `hidden`, SwiGLU's result once more."""
+    dh = vn.cast(vn.grouped_matmul(_operand(dy, compute), w2, offsets, vn.bfloat16), vn.float32)
+    values = _plain(gate_up)
+    gate, up = vn.split(values, 2, axis=1)
+    s = vn.sigmoid(gate)
+    weighted = dh if weight is None else dh * weight[:, None]
+    d = vn.concat([weighted * s * (1.0 + gate * (1.0 - s)) * up, weighted * gate * s], axis=1)
+    results = [_encoded(d, compute)]
+    if weight is not None:
+        results.append((gate * s * up * dh).sum(axis=1))
+    if hidden:
+        results.append(_encoded(_swiglu(values, weight), compute))
+    return tuple(results)
+
+
+def weight_copy(w: torch.Tensor, compute: str) -> Any:
+    """[E, N, K] as an operand: BF16, or FP8 in blocks of 128x128."""
+    return w.to(torch.bfloat16) if compute == "bf16" else vn.quantize(w, vn.FP8_BLOCK)
+
+
+def turned(copy: Any) -> Any:
+    """[E, N, K] -> [E, K, N]. Square blocks keep their scales: their bytes are turned, not rounded anew."""
+    if isinstance(copy, torch.Tensor):
+        return copy.transpose(1, 2).contiguous()
+    parts = (p.transpose(1, 2).contiguous() for p in (copy.payload, copy.scales))
+    experts, n, k = copy.shape
+    return vn.ScaledTensor(*parts, copy.format, (experts, k, n))
