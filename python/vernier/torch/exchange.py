@@ -110,7 +110,8 @@ class Plan:
         moved = move(torch.cat(raw, dim=1))
         pieces = moved.split([piece.shape[1] for piece in raw], dim=1)
         tensors = [
-            piece.contiguous().view(part.dtype).reshape(moved.shape[0], *part.shape[1:]) for piece, part in zip(pieces, flat)
+            piece.clone(memory_format=torch.contiguous_format).view(part.dtype).reshape(moved.shape[0], *part.shape[1:])
+            for piece, part in zip(pieces, flat)
         ]
         results = []
         for value in values:

@@ -1,0 +1,116 @@
+"""The PyTorch layers over two processes: expert parallelism, DDP, FSDP2, and a peer that dies."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from vernier.torch import ExchangeError, GroupedExperts, MoE
+
+from recipes.moe import parallel
+
+MODES = ("bf16", "fp8", "mxfp4")
+
+
+def _split_against_whole(mode, rows):
+    """One layer's experts over the ranks against the same experts on one."""
+    rank = dist.get_rank()
+    generator = torch.Generator().manual_seed(3)
+    w1, w2 = torch.randn(4, 256, 128, generator=generator) * 0.09, torch.randn(4, 128, 128, generator=generator) * 0.09
+    count = rows[rank]
+    x = torch.randn(2, 50, 128, generator=generator)[rank, :count]
+    choices = torch.randint(0, 2 if rank else 4, (count, 2), generator=generator)  # uneven, and some ranks get nothing
+    weights = torch.rand(count, 2, generator=generator)
+    mine = slice(2 * rank, 2 * rank + 2)
+    layers = [
+        GroupedExperts(128, 128, 4, policy=mode, group=group, parameters=tuple(torch.nn.Parameter(v) for v in parts))
+        for group, parts in ((dist.group.WORLD, (w1[mine].clone(), w2[mine].clone())), (None, (w1, w2)))
+    ]
+    results = []
+    for layer in layers:
+        leaves = [v.clone().requires_grad_() for v in (x, weights)]
+        y = layer(leaves[0], choices, leaves[1])
+        y.sum().backward()
+        results.append((y, leaves[0].grad, leaves[1].grad, layer.gate_up_proj.grad))
+    (y, dx, dweights, dw1), (y_whole, dx_whole, dweights_whole, total) = results
+    assert torch.equal(y, y_whole) and torch.equal(dx, dx_whole) and torch.equal(dweights, dweights_whole)
+    dist.all_reduce(total)
+    sent = layers[0].meter
+    return float((dw1 - total[mine]).norm() / total[mine].norm().clamp(min=1e-6)), (sent.dispatch, sent.gradient_dispatch)
+
+
+def _all_splits():
+    return {(mode, rows): _split_against_whole(mode, rows) for mode in MODES for rows in ((50, 50), (50, 0), (0, 0))}
+
+
+def test_experts_on_two_ranks_compute_what_one_computes():
+    for rank, results in enumerate(parallel.run(2, _all_splits)):
+        for (mode, rows), (error, sent) in results.items():
+            # The blocks of a weight gradient start elsewhere when rows of two ranks lie side by side.
+            assert error < (1e-5 if mode == "bf16" else 0.05), (mode, rows)
+            a_row = {"bf16": 256, "fp8": 129, "mxfp4": 68}[mode] + 4  # and a routing weight
+            gradient = {"bf16": 256, "fp8": 129, "mxfp4": 129}[mode]
+            assert sent == (2 * rows[rank] * a_row, 2 * rows[rank] * gradient), (mode, rows)
+
+
+def _both_wrapped():
+    return max(_wrapped("ddp"), _wrapped("fsdp"))
+
+
+def _wrapped(kind):
+    """Gradients of a layer under DDP or FSDP2, each rank with its own rows, against the mean of both."""
+    torch.manual_seed(0)
+    layer = MoE(128, 128, 4, 2, shared=1, policy="bf16")
+    reference = MoE(128, 128, 4, 2, shared=1, policy="bf16")
+    reference.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 40, 128)
+    if kind == "ddp":
+        model = torch.nn.parallel.DistributedDataParallel(layer)
+    else:
+        from torch.distributed.fsdp import fully_shard
+
+        model = fully_shard(layer, mesh=torch.distributed.init_device_mesh("cpu", (2,)))
+    for _ in range(2):  # the second step sees the sharded parameters again
+        model.zero_grad()
+        model(x[dist.get_rank()]).square().sum().backward()
+    gradients = {name: p.grad for name, p in layer.named_parameters()}
+    if kind == "fsdp":
+        gradients = {name: g.full_tensor() for name, g in gradients.items()}
+    sum(reference(v).square().sum() for v in x).backward()
+    expected = {name: p.grad / 2 for name, p in reference.named_parameters()}
+    return max(float((gradients[n] - expected[n]).norm() / expected[n].norm()) for n in expected)
+
+
+def test_data_parallel_wrappers():
+    assert max(parallel.run(2, _both_wrapped)) < 1e-2
+
+
+def _die_or_wait():
+    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD)
+    x, choices = torch.randn(8, 128), torch.zeros(8, 2, dtype=torch.int64)
+    layer(x, choices, torch.ones(8, 2))
+    if dist.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        layer(x, choices, torch.ones(8, 2))
+    except ExchangeError as error:
+        assert "rank 0 of 2, exchange 2 (" in str(error)
+        raise
+
+
+def test_a_dead_peer_ends_the_others_with_a_message():
+    start = time.time()
+    with pytest.raises(Exception, match=r"(?i)SIGKILL|ExchangeError: rank 0 of 2, exchange 2"):
+        parallel.run(2, _die_or_wait, timeout=30)
+    assert time.time() - start < 60
+
+
+def _three_experts():
+    with pytest.raises(ValueError, match="expected the 3 experts to divide among 2 ranks"):
+        GroupedExperts(128, 128, 3, group=dist.group.WORLD)
+
+
+def test_experts_that_do_not_divide_are_refused():
+    parallel.run(2, _three_experts)
