@@ -28,28 +28,27 @@ struct FastCalls::Scratch {
   runtime::ValueRef values[kMost];
   int count = 0, shapeOf = 0, bufferOf = 0;
   int device = -1;
-  py::object owners[kMost]; ///< keep payloads alive during the call.
-  int owned = 0;
   void note(const void *bytes, size_t size) { digest.append(static_cast<const char *>(bytes), size); }
   void note(int64_t value) { note(&value, sizeof value); }
 };
 
-FastCalls::FastCalls(py::object torch, py::object scaledType) : tensors(std::move(torch)), scaledType(std::move(scaledType)) {}
+FastCalls::FastCalls(py::object torch, py::object scaledType, py::tuple constantTypes)
+    : tensors(std::move(torch)), scaledType(std::move(scaledType)), constantTypes(std::move(constantTypes)) {}
 
-/// Equal formats may be several objects, so that their hash is what counts; Python would compute it anew for every call.
+/// Equal constants may be several objects, so that their hash is what counts; Python would compute it anew for every call.
 /// -1, with Python's error cleared, for an object without one: such calls take the long way.
-int64_t FastCalls::hashOf(PyObject *format) {
-  auto known = formats.find(format);
-  if (known != formats.end())
+int64_t FastCalls::hashOf(PyObject *constant) {
+  auto known = hashes.find(constant);
+  if (known != hashes.end())
     return known->second.second;
-  int64_t hash = PyObject_Hash(format);
+  int64_t hash = PyObject_Hash(constant);
   if (hash == -1) {
     PyErr_Clear();
     return -1;
   }
-  if (formats.size() > 64)
-    formats.clear();
-  formats.emplace(format, std::pair(py::reinterpret_borrow<py::object>(format), hash));
+  if (hashes.size() > 64)
+    hashes.clear();
+  hashes.emplace(constant, std::pair(py::reinterpret_borrow<py::object>(constant), hash));
   return hash;
 }
 
@@ -73,40 +72,90 @@ bool FastCalls::scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape) {
   return true;
 }
 
-bool FastCalls::scan(py::tuple arguments, Scratch &scratch) {
-  Py_ssize_t count = PyTuple_GET_SIZE(arguments.ptr());
-  if (count > kMost)
-    return false;
+bool FastCalls::scanScaled(PyObject *value, Scratch &scratch) {
   const Names &n = names();
-  for (Py_ssize_t i = 0; i < count; ++i, ++scratch.count) {
-    PyObject *value = PyTuple_GET_ITEM(arguments.ptr(), i);
-    scratch.bufferOf = 0;
-    if (Py_TYPE(value) == reinterpret_cast<PyTypeObject *>(scaledType.ptr())) {
-      py::object payload = take(PyObject_GetAttr(value, n.payload)), scales = take(PyObject_GetAttr(value, n.scales));
-      py::object format = take(PyObject_GetAttr(value, n.format)), shape = take(PyObject_GetAttr(value, n.shape));
-      py::object axis = take(PyObject_GetAttr(value, n.axis)), tensorScale = take(PyObject_GetAttr(value, n.tensorScale));
-      py::object grouped = take(PyObject_GetAttr(value, n.grouped));
-      if (!payload || !scales || !format || !shape || !axis || !tensorScale || tensorScale.ptr() != Py_None || !grouped ||
-          grouped.ptr() != Py_False || PyTuple_GET_SIZE(shape.ptr()) > 4) {
-        PyErr_Clear();
-        return false;
-      }
-      if (!scanTensor(payload.ptr(), scratch, false) || !scanTensor(scales.ptr(), scratch, false))
-        return false;
-      int64_t hash = hashOf(format.ptr());
-      if (hash == -1)
-        return false;
-      scratch.note(hash);
-      scratch.note(PyLong_AsLongLong(axis.ptr()));
-      for (Py_ssize_t d = 0, rank = PyTuple_GET_SIZE(shape.ptr()); d < rank; ++d) {
-        scratch.shapes[scratch.count][d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
-        scratch.note(d ? scratch.shapes[scratch.count][d] : rank);
-      }
-    } else if (!scanTensor(value, scratch, true)) {
+  py::object payload = take(PyObject_GetAttr(value, n.payload)), scales = take(PyObject_GetAttr(value, n.scales));
+  py::object format = take(PyObject_GetAttr(value, n.format)), shape = take(PyObject_GetAttr(value, n.shape));
+  py::object axis = take(PyObject_GetAttr(value, n.axis)), tensorScale = take(PyObject_GetAttr(value, n.tensorScale));
+  py::object grouped = take(PyObject_GetAttr(value, n.grouped));
+  if (!payload || !scales || !format || !shape || !axis || !tensorScale || tensorScale.ptr() != Py_None || !grouped ||
+      grouped.ptr() != Py_False || PyTuple_GET_SIZE(shape.ptr()) > 4) {
+    PyErr_Clear();
+    return false;
+  }
+  if (!scanTensor(payload.ptr(), scratch, false) || !scanTensor(scales.ptr(), scratch, false))
+    return false;
+  int64_t hash = hashOf(format.ptr());
+  if (hash == -1)
+    return false;
+  scratch.note(hash);
+  scratch.note(PyLong_AsLongLong(axis.ptr()));
+  for (Py_ssize_t d = 0, rank = PyTuple_GET_SIZE(shape.ptr()); d < rank; ++d) {
+    scratch.shapes[scratch.count][d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
+    scratch.note(d ? scratch.shapes[scratch.count][d] : rank);
+  }
+  return true;
+}
+
+/// Notes one argument, or one member of an argument that is a tuple. What it is comes first, so that no two calls are noted
+/// alike.
+bool FastCalls::scanValue(PyObject *value, Scratch &scratch) {
+  PyTypeObject *type = Py_TYPE(value);
+  auto tag = [&](char kind) { scratch.digest.push_back(kind); };
+  if (value == Py_None) {
+    tag('N');
+    return true;
+  }
+  if (type == &PyUnicode_Type) {
+    Py_ssize_t size = 0;
+    const char *text = PyUnicode_AsUTF8AndSize(value, &size);
+    if (!text) {
+      PyErr_Clear();
       return false;
     }
-    scratch.values[scratch.count] = {scratch.shapes[scratch.count], scratch.buffers[scratch.count]};
+    tag('S');
+    scratch.note(int64_t(size));
+    scratch.note(text, size_t(size));
+    return true;
   }
+  if (type == &PyBool_Type || type == &PyLong_Type) {
+    int overflow = 0;
+    int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    tag(type == &PyBool_Type ? 'B' : 'I');
+    scratch.note(number);
+    return !overflow;
+  }
+  if (type == &PyTuple_Type) {
+    tag('(');
+    scratch.note(int64_t(PyTuple_GET_SIZE(value)));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i)
+      if (!scanValue(PyTuple_GET_ITEM(value, i), scratch))
+        return false;
+    return true;
+  }
+  for (py::handle constant : constantTypes)
+    if (type == reinterpret_cast<PyTypeObject *>(constant.ptr())) {
+      int64_t hash = hashOf(value);
+      tag('C');
+      scratch.note(hash);
+      return hash != -1;
+    }
+  if (scratch.count == kMost)
+    return false;
+  scratch.bufferOf = 0;
+  bool scaled = type == reinterpret_cast<PyTypeObject *>(scaledType.ptr());
+  tag(scaled ? 'X' : 'T');
+  if (!(scaled ? scanScaled(value, scratch) : scanTensor(value, scratch, true)))
+    return false;
+  scratch.values[scratch.count] = {scratch.shapes[scratch.count], scratch.buffers[scratch.count]};
+  ++scratch.count;
+  return true;
+}
+
+bool FastCalls::scan(py::tuple arguments, Scratch &scratch) {
+  for (Py_ssize_t i = 0, count = PyTuple_GET_SIZE(arguments.ptr()); i < count; ++i)
+    if (!scanValue(PyTuple_GET_ITEM(arguments.ptr(), i), scratch))
+      return false;
   scratch.note(scratch.device);
   return scratch.device >= 0;
 }

@@ -20,12 +20,13 @@ struct FastResult {
   pybind11::object format, axis, grouped;      ///< of a scaled tensor; format is None for a plain one.
 };
 
-/// Compiled functions by a digest of their arguments: types, devices, all sizes but the first, contiguity, alignment.
-/// A call that it does not know, or any other kind of argument, is left to the long way.
+/// Compiled functions by a digest of their arguments: of tensors, also scaled ones and in tuples, types, devices, all sizes but
+/// the first, contiguity, alignment; and constants. A call that it does not know, or any other kind of argument, is left to the
+/// long way.
 class FastCalls {
 public:
-  /// The module torch and the class ScaledTensor.
-  FastCalls(pybind11::object torch, pybind11::object scaledType);
+  /// The module torch, the class ScaledTensor, and classes whose objects are constants that their hash tells apart.
+  FastCalls(pybind11::object torch, pybind11::object scaledType, pybind11::tuple constantTypes);
 
   /// The digest of arguments, or nothing.
   pybind11::object signature(pybind11::tuple arguments);
@@ -44,13 +45,16 @@ private:
   };
   struct Scratch;
   bool scan(pybind11::tuple arguments, Scratch &scratch);
+  bool scanValue(PyObject *value, Scratch &scratch);
+  bool scanScaled(PyObject *value, Scratch &scratch);
   bool scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape);
-  int64_t hashOf(PyObject *format);
+  int64_t hashOf(PyObject *constant);
 
   TorchTensors tensors;
   pybind11::object scaledType;
+  pybind11::tuple constantTypes;
   std::unordered_map<std::string, std::vector<Entry>> entries; ///< several where programs are made for numbers of rows.
-  std::unordered_map<PyObject *, std::pair<pybind11::object, int64_t>> formats; ///< hashes of those that were seen, kept alive.
+  std::unordered_map<PyObject *, std::pair<pybind11::object, int64_t>> hashes; ///< of constants that were seen, kept alive.
 };
 
 void raiseLaunchError(const std::string &message);

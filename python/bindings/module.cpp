@@ -179,7 +179,7 @@ PYBIND11_MODULE(_vernier, m) {
 
   using python::FastCalls;
   py::class_<FastCalls>(m, "FastCalls")
-      .def(py::init<py::object, py::object>(), py::arg("torch"), py::arg("scaled_type"))
+      .def(py::init<py::object, py::object, py::tuple>(), py::arg("torch"), py::arg("scaled_type"), py::arg("constant_types"))
       .def("signature", &FastCalls::signature, py::arg("arguments"))
       .def(
           "add",

@@ -19,6 +19,7 @@ from . import _vernier, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
 from .dtypes import DType
 from .errors import CompileError, LaunchError
+from .formats import Format
 from .kinds import HOST
 from .language.values import any_traced
 from .toolchain import ptxas
@@ -217,7 +218,7 @@ class Jit:
         return result
 
     def _remember(self, program: Program, args: tuple[Any, ...]) -> None:
-        """Lets later calls like this one take the short way, where it has one: torch tensors on a GPU, results in a flat tuple."""
+        """Lets later calls like this one take the short way, where it has one: torch tensors on a GPU and constants, results in a flat tuple."""
         torch = sys.modules.get("torch")
         outputs = program.trace.outputs
         flat = [outputs] if isinstance(outputs, Output) else list(outputs[1]) if outputs[0] == "tuple" else []
@@ -227,7 +228,7 @@ class Jit:
         if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):  # PyTorch before 2.10
             return
         if self._fast is None:
-            self._fast = _vernier.FastCalls(torch, ScaledTensor)
+            self._fast = _vernier.FastCalls(torch, ScaledTensor, (Format, DType, torch.dtype))
         signature = self._fast.signature(args)
         if signature is None:
             return

@@ -1,18 +1,28 @@
-"""What is trained, and how."""
+"""What is trained, and how; from a file in configs/ or as objects."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from vernier.torch import POLICIES, Policy
 
 Mode = Literal["bf16", "fp8", "mxfp4"]
 MODES: tuple[Mode, ...] = ("bf16", "fp8", "mxfp4")
-GateUpPolicy = Literal["stored", "fp8", "recompute"]
+GateUp = Literal["stored", "fp8", "recompute"]
+Recompute = Literal["nothing", "experts", "layers"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the transformer. Hidden and intermediate sizes are multiples of 128, the side of an FP8 weight block."""
+    """Sizes of the transformer. Hidden and intermediate sizes are multiples of 128, the side of an FP8 weight block.
+
+    Attributes:
+        intermediate: of one expert.
+        shared: shared experts, as wide as a routed one each.
+    """
 
     vocabulary: int = 256
     layers: int = 3
@@ -20,6 +30,7 @@ class ModelConfig:
     heads: int = 4
     experts: int = 8
     top_k: int = 2
+    shared: int = 1
     intermediate: int = 256
     sequence: int = 256
 
@@ -28,6 +39,8 @@ class ModelConfig:
             size = getattr(self, name)
             if size % 128:
                 raise ValueError(f"expected {name} to be a multiple of 128, but got {size}")
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"expected heads to divide hidden into even widths, but got {self.heads} and {self.hidden}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +48,17 @@ class TrainConfig:
     """How to train.
 
     Attributes:
+        mode: the policy of the experts.
         gate_up: what is kept of fc1's output for the backward pass of SwiGLU: "stored" in the mode's own format, "fp8", or
             "recompute" from fc1's stored input.
+        recompute: what activation checkpointing runs again in the backward pass: nothing, the experts, or whole layers.
+        steps, batch: optimiser steps, and sequences a step and rank.
         warmup: steps of linear warm-up; the rate then falls along a cosine to a tenth.
     """
 
     mode: Mode = "mxfp4"
-    gate_up: GateUpPolicy = "stored"
+    gate_up: GateUp = "stored"
+    recompute: Recompute = "nothing"
     steps: int = 300
     batch: int = 8
     learning_rate: float = 2e-3
@@ -52,3 +69,24 @@ class TrainConfig:
     evaluate_every: int = 100
     evaluate_batches: int = 8
     balance_loss: float = 0.01
+
+    @property
+    def policy(self) -> Policy:
+        policy = POLICIES[self.mode]
+        return policy if self.gate_up == "stored" else dataclasses.replace(policy, gate_up=self.gate_up)
+
+
+def _made(kind: type, values: dict[str, Any], where: str) -> Any:
+    unknown = values.keys() - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(sorted(unknown))}")
+    return kind(**values)
+
+
+def load(path: Path) -> tuple[ModelConfig, TrainConfig]:
+    """Reads tables [model] and [train]. Raises ValueError for names that are not theirs, OSError for a missing file."""
+    tables = tomllib.loads(path.read_text())
+    if unknown := tables.keys() - {"model", "train"}:
+        raise ValueError(f"{path}: unknown tables {', '.join(sorted(unknown))}")
+    model = _made(ModelConfig, tables.get("model", {}), f"{path}: [model]")
+    return model, _made(TrainConfig, tables.get("train", {}), f"{path}: [train]")

@@ -11,49 +11,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 from . import parallel, report
-from .config import MODES, GateUpPolicy, ModelConfig, TrainConfig
+from .config import MODES, GateUp, ModelConfig, TrainConfig
 from .memory import scopes
-from .train import Record, Trainer
-
-CHECKPOINT_EVERY = 100
+from .train import Trainer, train
 
 
 def expert_parallel_run(model: ModelConfig, config: TrainConfig) -> tuple[list[float], dict[str, int]]:
     """Losses and this rank's wire bytes a step, in one of the processes of an expert-parallel run."""
     record = Trainer(model, config).run()
     return record.losses, record.wire_bytes_per_step
-
-
-def train(model: ModelConfig, config: TrainConfig, folder: Path, resume: bool) -> Record:
-    """One mode, with progress and checkpoints."""
-    trainer = Trainer(model, config)
-    checkpoint = folder / f"{config.mode}.pt"
-    if resume and checkpoint.exists():
-        trainer.load(checkpoint)
-        print(f"{config.mode}: resumed at step {trainer.step}", file=sys.stderr)
-    start, first = time.perf_counter(), trainer.step
-
-    def progress(step: int, loss: float) -> None:
-        if step % 10 == 0 or step == config.steps:
-            pace = (time.perf_counter() - start) / (step - first)
-            print(
-                f"\r{config.mode:6} step {step:4}/{config.steps}  loss {loss:.4f}  {pace:.2f} s/step  ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    while trainer.step < config.steps:
-        trainer.run(progress, until=min(config.steps, trainer.step + CHECKPOINT_EVERY))
-        trainer.save(checkpoint)
-    print(file=sys.stderr)
-    return trainer.record
 
 
 def main() -> None:
@@ -79,7 +50,7 @@ def main() -> None:
     model = ModelConfig()
     records, wire = {}, {}
     for mode in options.modes:
-        gate_up: GateUpPolicy = options.gate_up if mode == "mxfp4" else "stored"
+        gate_up: GateUp = options.gate_up if mode == "mxfp4" else "stored"
         config = TrainConfig(mode=mode, gate_up=gate_up, steps=options.steps, seed=options.seed)
         records[mode] = train(model, config, options.out, options.resume)
     for mode in options.modes:

@@ -21,20 +21,19 @@ class Scope:
 
 def scopes(model: ModelConfig, tokens: int, mode: Mode) -> list[Scope]:
     """Scopes of one layer (routed and shared experts) for `tokens` tokens, widest first."""
-    rows = tokens * (model.top_k + 1)
     element = BYTES[mode]
-    x, inner, weight = model.hidden * element, model.intermediate * element, 4.0
-    x_only = Scope("the input of fc1", rows * (x + weight), "fc1, SwiGLU")
+
+    def kept(inners: int) -> float:
+        """Inputs of fc1, `inners` tensors as wide as an expert, and the routing weights of routed rows."""
+        routed = tokens * model.top_k * ((model.hidden + inners * model.intermediate) * element + 4)
+        shared = tokens * (model.hidden + inners * model.shared * model.intermediate) * element if model.shared else 0
+        return routed + shared
+
+    whole = Scope("the inputs of fc1 and fc2, gate and up", kept(3), "nothing")
+    x_only = Scope("the input of fc1", kept(0), "fc1, SwiGLU")
+    without_h = Scope("the input of fc1, gate and up", kept(2), "SwiGLU")
     if mode == "bf16":
-        return [
-            Scope("the inputs of fc1 and fc2, gate and up", rows * (x + 3 * inner + weight), "nothing"),
-            Scope("the input of fc1, gate and up", rows * (x + 2 * inner + weight), "SwiGLU"),
-            x_only,
-        ]
+        return [whole, without_h, x_only]
     if mode == "fp8":
-        return [Scope("the input of fc1, gate and up", rows * (x + 2 * inner + weight), "SwiGLU"), x_only]
-    return [
-        Scope("the inputs of fc1 and fc2, gate and up", rows * (x + 3 * inner + weight), "nothing"),
-        Scope("the inputs of fc1 and fc2", rows * (x + inner + weight), "fc1"),
-        x_only,
-    ]
+        return [without_h, x_only]
+    return [whole, Scope("the inputs of fc1 and fc2", kept(1), "fc1"), x_only]

@@ -1,17 +1,15 @@
-"""The transformer: attention, norms, router, embeddings and head in torch; experts, shared and routed, on vernier."""
+"""The transformer: attention, norms, embeddings and head in torch; the mixture of experts from vernier.torch."""
 
 from __future__ import annotations
 
-import math
-
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from vernier.torch import Meter, MoE, Policy
 
-from .config import GateUpPolicy, Mode, ModelConfig
-from .exchange import Exchange
-from .experts import ExpertOptions, Experts, Saved
-from .routing import Route, route
+from .config import ModelConfig, Recompute
 
 
 class Attention(nn.Module):
@@ -29,7 +27,7 @@ class Attention(nn.Module):
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         a, b = x.chunk(2, dim=-1)
-        cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]  # type: ignore[index]
+        cos, sin = (table[: x.shape[-2]].to(x.dtype) for table in (self.cos, self.sin))  # type: ignore[index]
         return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -39,109 +37,87 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).reshape(size, length, hidden))  # type: ignore[no-any-return]
 
 
-class ExpertWeights(nn.Module):
-    """W1 [E, 2I, H] and W2 [E, H, I], FP32 masters."""
+def _draw(moe: MoE, layers: int, seed: int) -> None:
+    """Weights that do not depend on how the experts are spread over ranks."""
+    first = moe.experts.exchange.rank * moe.experts.exchange.local_experts
+    with torch.no_grad():
+        for shared, experts in enumerate((moe.experts, moe.shared)):
+            if experts is None:
+                continue
+            for number in range(len(experts.down_proj)):
+                generator = torch.Generator().manual_seed(seed * 4096 + shared * 2048 + number + (0 if shared else first))
+                for parameter in (experts.gate_up_proj, experts.down_proj):
+                    scale = parameter.shape[2] ** -0.5
+                    parameter[number] = torch.randn(parameter.shape[1:], generator=generator) * scale
+            experts.down_proj *= (2 * layers) ** -0.5
 
-    def __init__(self, experts: int, config: ModelConfig, generator: torch.Generator) -> None:
+
+class Layer(nn.Module):
+    """Attention and a mixture of experts, each behind a norm and beside the residual. [B, S, H] -> [B, S, H]."""
+
+    def __init__(self, config: ModelConfig, policy: Policy, group: dist.ProcessGroup | None, recompute: Recompute) -> None:
         super().__init__()
-        hidden, inner = config.hidden, config.intermediate
-        scale = 1 / math.sqrt(2 * config.layers)
-        self.w1 = nn.Parameter(torch.randn(experts, 2 * inner, hidden, generator=generator) * hidden**-0.5)
-        self.w2 = nn.Parameter(torch.randn(experts, hidden, inner, generator=generator) * inner**-0.5 * scale)
+        self.recompute = recompute
+        self.norm1, self.norm2 = nn.RMSNorm(config.hidden), nn.RMSNorm(config.hidden)
+        self.attention = Attention(config)
+        self.moe = MoE(config.hidden, config.intermediate, config.experts, config.top_k, shared=config.shared, policy=policy,
+                       group=group)  # fmt: skip
 
+    def _experts(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return self.moe(x)  # type: ignore[no-any-return]
 
-class MixtureOfExperts(nn.Module):
-    """Router, routed experts and one shared expert. [B, S, H] -> [B, S, H]; `balance` is the load-balancing loss."""
+    def _all(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = x + self.attention(self.norm1(x))
+        y = self.norm2(x)
+        y = checkpoint(self._experts, y, use_reentrant=False) if self.recompute == "experts" else self._experts(y)
+        return x + y, self.moe.balance
 
-    def __init__(
-        self, config: ModelConfig, mode: Mode, gate_up: GateUpPolicy, exchange: Exchange, saved: Saved, seed: int
-    ) -> None:
-        super().__init__()
-        self.config = config
-        self.router = nn.Linear(config.hidden, config.experts, bias=False)
-        rank = torch.distributed.get_rank() if exchange.ranks > 1 else 0
-        generator = torch.Generator().manual_seed(seed)
-        routed = ExpertWeights(config.experts, config, generator)
-        local = slice(rank * exchange.local_experts, (rank + 1) * exchange.local_experts)
-        routed.w1 = nn.Parameter(routed.w1.data[local].clone())
-        routed.w2 = nn.Parameter(routed.w2.data[local].clone())
-        self.routed = routed
-        self.shared = ExpertWeights(1, config, generator)
-        self.options = ExpertOptions(mode, gate_up, exchange, saved)
-        # The shared expert is on every rank: its rows never travel.
-        self.shared_options = ExpertOptions(mode, gate_up, _Local(), saved)
-        self.balance = torch.zeros(())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.reshape(-1, x.shape[-1])
-        probabilities = self.router(tokens).softmax(dim=-1)
-        weights, choices = probabilities.topk(self.config.top_k, dim=-1)
-        weights = weights / weights.sum(dim=-1, keepdim=True)
-        routed = route(choices, self.config.experts)
-        share = routed.counts.to(torch.float32) / routed.counts.sum()
-        self.balance = self.config.experts * (share * probabilities.mean(0)).sum()
-        y = Experts.apply(tokens, weights, self.routed.w1, self.routed.w2, routed, self.options)
-        every = torch.zeros(len(tokens), 1, dtype=torch.int64)
-        ones = torch.ones(len(tokens), 1)
-        y = y + Experts.apply(tokens, ones, self.shared.w1, self.shared.w2, _straight(every), self.shared_options)
-        return y.reshape(x.shape)  # type: ignore[no-any-return]
-
-
-class _Local(Exchange):
-    """One expert, here; counts nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.ranks, self.experts = 1, 1
-
-
-def _straight(choices: torch.Tensor) -> Route:
-    return route(choices, 1)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Also the load-balancing loss."""
+        if self.recompute == "layers":
+            return checkpoint(self._all, x, use_reentrant=False)  # type: ignore[no-any-return]
+        return self._all(x)
 
 
 class Transformer(nn.Module):
-    """Byte-level language model. int64 [B, S] -> logits [B, S, 256]."""
+    """Language model over bytes. int64 [B, S] -> logits [B, S, vocabulary].
 
-    def __init__(self, config: ModelConfig, mode: Mode, gate_up: GateUpPolicy = "stored", seed: int = 0) -> None:
+    With a process group, routed experts are spread over its ranks; everything else is on every rank.
+    """
+
+    def __init__(self, config: ModelConfig, policy: Policy, *, group: dist.ProcessGroup | None = None,
+                 recompute: Recompute = "nothing", seed: int = 0) -> None:  # fmt: skip
         super().__init__()
         torch.manual_seed(seed)
         self.config = config
-        self.exchange = Exchange(config.experts)
-        self.saved = Saved()
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.layers = nn.ModuleList()
-        for number in range(config.layers):
-            moe = MixtureOfExperts(config, mode, gate_up, self.exchange, self.saved, seed * 1000 + number)
-            parts = {
-                "norm1": nn.RMSNorm(config.hidden),
-                "attention": Attention(config),
-                "norm2": nn.RMSNorm(config.hidden),
-                "moe": moe,
-            }
-            self.layers.append(nn.ModuleDict(parts))
+        self.layers = nn.ModuleList(Layer(config, policy, group, recompute) for _ in range(config.layers))
+        for number, layer in enumerate(self.layers):
+            _draw(layer.moe, config.layers, seed * 1000 + number)  # type: ignore[arg-type]
         self.norm = nn.RMSNorm(config.hidden)
         self.head = nn.Linear(config.hidden, config.vocabulary, bias=False)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        self.saved.bytes = 0
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logits, load-balancing loss)."""
         x = self.embedding(tokens)
+        balance = []
         for layer in self.layers:
-            x = x + layer["attention"](layer["norm1"](x))  # type: ignore[index]
-            x = x + layer["moe"](layer["norm2"](x))  # type: ignore[index]
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+            x, one = layer(x)
+            balance.append(one)
+        return self.head(self.norm(x)), torch.stack(balance).mean()
 
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(cross entropy, load-balancing loss)."""
-        logits = self(inputs)
-        entropy = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
-        balance = torch.stack([layer["moe"].balance for layer in self.layers]).mean()  # type: ignore[index]
-        return entropy, balance
+        logits, balance = self(inputs)
+        return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1)), balance
 
-    def expert_weights(self) -> list[nn.Parameter]:
-        """Weights of all experts, shared ones too: those whose gradients vernier computes."""
-        return [p for layer in self.layers for e in ("routed", "shared") for p in getattr(layer["moe"], e).parameters()]  # type: ignore[index]
+    def meters(self) -> list[Meter]:
+        """What the experts of every layer kept and sent."""
+        return [layer.moe.meter for layer in self.layers]  # type: ignore[union-attr,misc]
 
     def expert_parameters(self) -> list[nn.Parameter]:
         """Parameters that differ between ranks."""
-        return [p for layer in self.layers for p in layer["moe"].routed.parameters()]  # type: ignore[index]
+        return [p for layer in self.layers for p in layer.moe.experts.parameters()]  # type: ignore[union-attr]

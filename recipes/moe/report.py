@@ -40,16 +40,33 @@ def table(records: dict[str, Record], wire: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def kernel_table(records: dict[str, Record]) -> str:
-    """Milliseconds a step in each compiled function."""
-    names = sorted({n for r in records.values() for n in r.seconds_per_kernel_and_step})
-    lines = [f"{'ms per step':30}" + "".join(f"{m:>10}" for m in records)]
-    for name in names:
-        cells = []
-        for record in records.values():
-            seconds = record.seconds_per_kernel_and_step.get(name)
-            cells.append(f"{'-':>10}" if seconds is None else f"{seconds * 1e3:>10.1f}")
-        lines.append(f"{name:30}" + "".join(cells))
+def kernel_table(records: dict[str, Record], most: int = 16) -> str:
+    """Milliseconds of one step's forward and backward in the kernels (on a CPU the compiled functions) that take longest."""
+    longest: dict[str, float] = {}
+    for record in records.values():
+        for name, time in record.microseconds_per_kernel.items():
+            longest[name] = max(time, longest.get(name, 0.0))
+    lines = [f"{'ms per step':42}" + "".join(f"{m:>10}" for m in records)]
+    for name in sorted(longest, key=lambda n: -longest[n])[:most]:
+        times = [record.microseconds_per_kernel.get(name) for record in records.values()]
+        lines.append(f"{name[:40]:42}" + "".join(f"{'-':>10}" if t is None else f"{t / 1e3:>10.2f}" for t in times))
+    return "\n".join(lines)
+
+
+def seeds_table(records: dict[str, list[Record]]) -> str:
+    """One row a mode, means over seeds; of the loss also the largest distance to bf16 of the same seed."""
+    head = f"{'mode':8}{'seeds':>6}{'loss':>9}{'to bf16':>10}{'at most':>9}{'held out':>10}{'saved / layer':>16}{'tokens/s':>10}{'peak memory':>13}"
+    lines = [head, "-" * len(head)]
+    base = {record.seed: record for record in records.get("bf16", [])}
+    for mode, runs in records.items():
+        gaps = [100 * (run.final_loss / base[run.seed].final_loss - 1) for run in runs if run.seed in base]
+        held_out = [run.held_out[max(run.held_out)] for run in runs if run.held_out]
+        lines.append(
+            f"{mode:8}{len(runs):>6}{np.mean([run.final_loss for run in runs]):>9.4f}"
+            + (f"{np.mean(gaps):>+9.2f}%{max(gaps, key=abs):>+8.2f}%" if gaps and mode != "bf16" else f"{'':>19}")
+            + f"{np.mean(held_out) if held_out else float('nan'):>10.4f}{megabytes(runs[0].saved_bytes_per_layer):>16}"
+            + f"{np.mean([run.tokens_per_second for run in runs]):>10.0f}{max(run.peak_memory_bytes for run in runs) / 1e9:>10.2f} GB"
+        )
     return "\n".join(lines)
 
 
@@ -126,3 +143,32 @@ def write(records: dict[str, Record], wire: dict[str, dict[str, int]], folder: P
     }  # fmt: skip
     (folder / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
     (folder / "table.txt").write_text(table(records, wire) + "\n\n" + kernel_table(records) + "\n")
+
+
+def draw_seeds(records: dict[str, list[Record]], folder: Path) -> list[Path]:
+    """Loss, kept bytes and throughput of every mode, all seeds, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (curves, memory, pace) = pyplot.subplots(1, 3, figsize=(13, 3.8), width_ratios=(2, 1, 1))
+    for mode, runs in records.items():
+        for number, run in enumerate(runs):
+            label = mode if number == 0 else None
+            curves.plot(smooth(run.losses, 20), label=label, color=COLORS[mode], linewidth=0.9, alpha=0.8)
+    curves.set(xlabel="step", ylabel="training loss (mean of 20 steps)")
+    curves.legend(frameon=False)
+    bars = ((memory, "experts keep, MB a layer", [r[0].saved_bytes_per_layer / 1e6 for r in records.values()]),
+            (pace, "thousand tokens/s", [float(np.mean([r.tokens_per_second for r in rs])) / 1e3 for rs in records.values()]))  # fmt: skip
+    for axis, title, values in bars:
+        axis.bar(list(records), values, color=[COLORS[mode] for mode in records])
+        for place, value in enumerate(values):
+            axis.text(place, value, f"{value:.1f}\n{value / values[0]:.2f}x", ha="center", va="bottom", fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.set_ylim(0, max(values) * 1.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(folder / "training.png", dpi=110)
+    pyplot.close(figure)
+    return [folder / "training.png"]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import vernier as vn
 
 from .policy import FORMATS
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`vn.jit`, under its own name (vernier::...) in a profile."""
+    jitted = vn.jit(function)
+    label = f"vernier::{function.__name__}"
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        if not torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
+            return jitted(*args)
+        with torch.profiler.record_function(label):
+            return jitted(*args)
+
+    return call
 
 
 def _scaled(value: Any) -> bool:
@@ -34,43 +51,43 @@ def _swiglu(gate_up: Any, weight: Any) -> Any:
     return h if weight is None else h * weight[:, None]
 
 
-@vn.jit
+@compiled
 def encode(x: Any, element: str) -> Any:
     """[M, N] in BF16, or quantised in blocks along rows."""
     return _encoded(x, element)
 
 
-@vn.jit
+@compiled
 def permute(x: Any, source: Any) -> Any:
     """Rows, plain or scaled, in the order of `source` int32 [P]."""
     return vn.permute(x, source)
 
 
-@vn.jit
+@compiled
 def combine(y: Any, place: Any, dtype: Any) -> Any:
     """[P, N], int32 [T, k] -> [T, N]: the sum of each token's rows, in FP32 and in the order of k, then in `dtype`."""
     return vn.cast(vn.unpermute(y, place), dtype)
 
 
-@vn.jit
+@compiled
 def multiply(x: Any, w: Any, offsets: Any, compute: str) -> Any:
     """[M, K], [E, N, K] -> BF16 [M, N]."""
     return vn.grouped_matmul(_operand(x, compute), w, offsets, vn.bfloat16)
 
 
-@vn.jit
+@compiled
 def weight_gradient(dy: Any, x: Any, offsets: Any, compute: str) -> Any:
     """[M, N], [M, K] -> FP32 [E, N, K]."""
     return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets)
 
 
-@vn.jit
+@compiled
 def add_weight_gradient(dy: Any, x: Any, offsets: Any, compute: str, gradient: Any) -> Any:
     """The same, added to a gradient FP32 [E, N, K]."""
     return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets, accumulate=gradient)
 
 
-@vn.jit
+@compiled
 def first_product(rows: Any, w1: Any, offsets: Any, weight: Any, compute: str, kept: tuple[str, ...]) -> Any:
     """Gate and up, and SwiGLU: [M, H], [E, 2I, H] -> h in the format that is computed in, h in each of `kept` that begins with
     "h:", gate and up in each that begins with "g:"."""
@@ -83,7 +100,7 @@ def first_product(rows: Any, w1: Any, offsets: Any, weight: Any, compute: str, k
     return tuple(results)
 
 
-@vn.jit
+@compiled
 def swiglu_gradient(dy: Any, w2: Any, offsets: Any, gate_up: Any, weight: Any, compute: str, hidden: bool) -> Any:
     """[M, H], turned weights [E, I, H], gate and up [M, 2I] -> gradient of gate and up in the format that is computed in;
     with a routing weight its gradient, FP32 [M]; with `hidden`, SwiGLU's result once more."""
