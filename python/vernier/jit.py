@@ -325,7 +325,7 @@ def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> A
     sizes, but for those of a product's right operand, which are the result's columns. Python numbers that are floats are run-time scalars; whole numbers, strings, formats and dtypes are constants.
 
     Args:
-        kernels: refuse to split the function into more launches than this; 0: any number.
+        kernels: at most so many launches, also where more would be faster; what cannot be is refused. 0: any number.
     """
     if function is None:
         return lambda f: Jit(f, kernels)

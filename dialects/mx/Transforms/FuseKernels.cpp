@@ -36,6 +36,11 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
     KernelRules rules;
     rules.epilogues = epilogues;
     std::vector<Cluster> clusters = formClusters(block, sizes, CostModel(), rules);
+    if (maxKernels && int64_t(clusters.size()) > maxKernels) { // fewer are wanted, even if they take longer
+      CostModel fewLaunches;
+      fewLaunches.launchMicroseconds = 1e6;
+      clusters = formClusters(block, sizes, fewLaunches, rules);
+    }
     for (Cluster &cluster : clusters)
       if (PlanResult plan = planKernel(cluster.kernel, sizes, rules); !plan.plan) {
         cluster.kernel.ops.back()->emitError() << "no kernel can hold this operation: " << plan.reason;
