@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Callable
 
 from .config import MODES, Mode
 from .memory import BYTES
@@ -126,7 +127,7 @@ def table(name: str, shape: Shape, tokens: int, gpus: int, ranks: int, stages: i
         f"{'one layer':7}" + "".join(f"{mode:>12}" for mode in MODES),
     ]
     plans = {mode: plan(shape, mode, tokens, ranks, machine) for mode in MODES}
-    rows = (
+    rows: tuple[tuple[str, Callable[[Plan], float], str], ...] = (
         ("kept, MB", lambda p: p.kept / 1e6, "{:.1f}"),
         ("sent, MB", lambda p: p.sent / 1e6, "{:.1f}"),
         ("  dispatch", lambda p: p.dispatch / 1e6, "{:.1f}"),
@@ -153,10 +154,14 @@ def table(name: str, shape: Shape, tokens: int, gpus: int, ranks: int, stages: i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="vernier plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="vernier plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", nargs="?", choices=list(MODELS), default="671B")
     parser.add_argument("--gpus", type=int, default=256)
-    parser.add_argument("--ep", type=int, help="ranks that a layer's experts are spread over; by default 32, or all GPUs if fewer")
+    parser.add_argument(
+        "--ep", type=int, help="ranks that a layer's experts are spread over; by default 32, or all GPUs if fewer"
+    )
     parser.add_argument("--pp", type=int, help="pipeline stages that the layers are spread over; by default GPUs / ep")
     parser.add_argument("--tokens", type=int, default=4096, help="a rank and step")
     for name in ("hidden", "intermediate", "experts", "top-k", "shared", "layers"):

@@ -70,6 +70,12 @@ def seeds_table(records: dict[str, list[Record]]) -> str:
     return "\n".join(lines)
 
 
+def read(folder: Path) -> dict[str, list[Record]]:
+    """The records of a folder that `vernier train` wrote to, by mode, each mode's by seed."""
+    records = sorted((Record.read(path) for path in folder.glob("*-seed*.json")), key=lambda r: (MODES.index(r.mode), r.seed))  # type: ignore[arg-type]
+    return {mode: [r for r in records if r.mode == mode] for mode in MODES if any(r.mode == mode for r in records)}
+
+
 def cap_table(model: ModelConfig, tokens: int, cap: float) -> str:
     """The widest scope of kept activations that each mode affords under a cap of bytes a layer."""
     lines = [f"memory cap {megabytes(cap)} of expert activations a layer:"]

@@ -65,6 +65,14 @@ class Record:
         """Mean of the last twentieth of the steps (at least 10): single batches are noisy."""
         return float(np.mean(self.losses[-max(10, len(self.losses) // 20) :]))
 
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """What `write` wrote."""
+        values = json.loads(path.read_text())
+        values.pop("final_loss")
+        values["held_out"] = {int(step): loss for step, loss in values["held_out"].items()}
+        return cls(**values)
+
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self) | {"final_loss": self.final_loss}, indent=1) + "\n")
 
@@ -80,7 +88,9 @@ class Trainer:
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.ranks > 1 else 0
         group = dist.group.WORLD if self.ranks > 1 else None
-        self.model = Transformer(model, config.policy, group=group, recompute=config.recompute, seed=config.seed).to(self.device)
+        self.model = Transformer(model, config.policy, group=group, recompute=config.recompute, seed=config.seed).to(
+            self.device
+        )
         parameters = list(self.model.parameters())
         decayed, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -206,7 +216,9 @@ class Trainer:
         """Microseconds of one step's forward and backward by kernel, or by compiled function on a CPU; changes nothing."""
         from torch.profiler import ProfilerActivity, profile
 
-        inputs, targets = batch(self.train_text, self.model.config.sequence, self.config.batch, (self.config.seed, 0, self.rank))
+        inputs, targets = batch(
+            self.train_text, self.model.config.sequence, self.config.batch, (self.config.seed, 0, self.rank)
+        )
         on_gpu = self.device.type == "cuda"
         activities = [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
         with profile(activities=activities, acc_events=True) as profiler:
@@ -322,7 +334,9 @@ def _board(folder: Path) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="vernier train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="vernier train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--modes", nargs="+", choices=MODES, help="by default the file's")
     parser.add_argument("--gate-up", choices=("stored", "fp8", "recompute"))
@@ -347,7 +361,9 @@ def main() -> None:
     for mode in options.modes or [base.mode]:
         for seed in options.seeds or [base.seed]:
             config = dataclasses.replace(base, mode=mode, seed=seed, **given)
-            records.setdefault(mode, []).append(train(model, config, options.out, options.resume, device, options.checkpoint_every))
+            records.setdefault(mode, []).append(
+                train(model, config, options.out, options.resume, device, options.checkpoint_every)
+            )
     if not dist.is_initialized() or dist.get_rank() == 0:
         from . import report
 

@@ -86,6 +86,7 @@ def test_a_run_leaves_a_record_a_picture_and_times(tmp_path):
     assert {"first_product", "swiglu_gradient", "weight_gradient"} <= written["microseconds_per_kernel"].keys()
     table = report.seeds_table(records)
     assert "mxfp4" in table and "%" in table
+    assert report.read(tmp_path) == records
     assert all(path.stat().st_size > 1000 for path in report.draw_seeds(records, tmp_path))
 
 

@@ -218,7 +218,9 @@ def small_model(kind):
     if kind == "mixtral":
         config = transformers.MixtralConfig(**sizes, intermediate_size=256, num_local_experts=4)
     elif kind == "qwen3":
-        config = transformers.Qwen3MoeConfig(**sizes, intermediate_size=256, moe_intermediate_size=128, num_experts=4, head_dim=64)
+        config = transformers.Qwen3MoeConfig(
+            **sizes, intermediate_size=256, moe_intermediate_size=128, num_experts=4, head_dim=64
+        )
     else:
         config = transformers.DeepseekV3Config(
             **sizes, intermediate_size=256, moe_intermediate_size=128, n_routed_experts=4, n_shared_experts=1, n_group=1, topk_group=1,

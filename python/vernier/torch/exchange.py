@@ -89,7 +89,9 @@ class Plan:
 
     def to_experts(self, direction: str, *values: Any) -> tuple[Any, ...]:
         """Rows, plain or scaled (None passes), to their experts' ranks, in the order of experts there. Raises ExchangeError."""
-        return self._each(direction, values, lambda packed: self._move(direction, packed, self.sent, self.received)[self.by_expert])
+        return self._each(
+            direction, values, lambda packed: self._move(direction, packed, self.sent, self.received)[self.by_expert]
+        )
 
     def to_tokens(self, direction: str, *values: Any) -> tuple[Any, ...]:
         """The way back."""

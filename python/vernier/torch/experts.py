@@ -36,9 +36,13 @@ class _Experts(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weights: torch.Tensor | None, w1: torch.Tensor, w2: torch.Tensor,
                 choices: torch.Tensor | None, call: _Call) -> torch.Tensor:  # fmt: skip
         policy, exchange = call.policy, call.exchange
-        rows, weight = functions.encode(x, policy.rows), None
-        place = source = order = plan = None
+        # A product reads MXFP4 as FP8. Where rows stay here, the kernel that makes or moves them writes both.
+        twice = policy.rows == "mxfp4" and exchange.ranks == 1
+        weight = place = source = order = plan = None
         if choices is None:
+            rows, operand = (
+                functions.encode_twice(x, policy.rows, policy.compute) if twice else 2 * (functions.encode(x, policy.rows),)
+            )
             offsets = torch.arange(2, device=x.device, dtype=torch.int32) * len(x)
         else:
             assert weights is not None
@@ -47,14 +51,21 @@ class _Experts(torch.autograd.Function):
             plan = exchange.plan(routed)
             offsets = plan.offsets
             weight = weights.reshape(-1).to(torch.float32)[order]
-            rows, weight = plan.to_experts("dispatch", functions.permute(rows, source), weight)
+            rows = functions.encode(x, policy.rows)
+            if twice:
+                rows, operand = functions.permute_twice(rows, source, policy.compute)
+            else:
+                rows = functions.permute(rows, source)
+            rows, weight = plan.to_experts("dispatch", rows, weight)
+            if not twice:
+                operand = rows
 
         wanted: list[str] = []  # what is kept beside the result, where it is not the result itself
         if call.keep:
             wanted += [f"h:{policy.hidden}"] if policy.hidden not in ("recompute", policy.compute) else []
             wanted += [f"g:{policy.gate_up}"] if policy.gate_up != "recompute" else []
         copy = functions.weight_copy(w1, policy.compute)
-        h, *kept = functions.first_product(rows, copy, offsets, weight, policy.compute, tuple(wanted))
+        h, *kept = functions.first_product(operand, copy, offsets, weight, policy.compute, tuple(wanted))
         by_name = {text[0]: value for text, value in zip(wanted, kept)}
         y = functions.multiply(h, functions.weight_copy(w2, policy.compute), offsets, policy.compute)
         if plan is None:

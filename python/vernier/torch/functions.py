@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
 import vernier as vn
 
 from .policy import FORMATS
@@ -61,6 +62,20 @@ def encode(x: Any, element: str) -> Any:
 def permute(x: Any, source: Any) -> Any:
     """Rows, plain or scaled, in the order of `source` int32 [P]."""
     return vn.permute(x, source)
+
+
+@compiled
+def encode_twice(x: Any, element: str, compute: str) -> Any:
+    """[M, N] quantised, and as the operand that this is read as."""
+    kept = _encoded(x, element)
+    return kept, vn.requantize(kept, FORMATS[compute])
+
+
+@compiled
+def permute_twice(x: Any, source: Any, compute: str) -> Any:
+    """Scaled rows in the order of `source`, and as the operand that these are read as."""
+    kept = vn.permute(x, source)
+    return kept, vn.requantize(kept, FORMATS[compute])
 
 
 @compiled
@@ -127,6 +142,6 @@ def turned(copy: Any) -> Any:
     """[E, N, K] -> [E, K, N]. Square blocks keep their scales: their bytes are turned, not rounded anew."""
     if isinstance(copy, torch.Tensor):
         return copy.transpose(1, 2).contiguous()
-    parts = (p.transpose(1, 2).contiguous() for p in (copy.payload, copy.scales))
+    payload, scales = (p.transpose(1, 2).contiguous() for p in (copy.payload, copy.scales))
     experts, n, k = copy.shape
-    return vn.ScaledTensor(*parts, copy.format, (experts, k, n))
+    return vn.ScaledTensor(payload, scales, copy.format, (experts, k, n))

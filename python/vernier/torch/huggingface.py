@@ -49,7 +49,9 @@ def replace_experts(model: nn.Module, policy: Policy | str = "mxfp4", group: dis
         setattr(model.get_submodule(parent), child, experts)
         replaced.append(name)
     if refused or not replaced:
-        raise ValueError("no experts that can be replaced: " + ("; ".join(refused) or "no module has gate_up_proj and down_proj"))
+        raise ValueError(
+            "no experts that can be replaced: " + ("; ".join(refused) or "no module has gate_up_proj and down_proj")
+        )
     return replaced
 
 

@@ -42,7 +42,9 @@ class Router(nn.Module):
         if self.normalize:
             weights = weights / weights.sum(-1, keepdim=True)
         experts = len(self.weight)
-        counts = torch.zeros(experts, device=x.device).scatter_add_(0, choices.reshape(-1), torch.ones_like(weights).reshape(-1))
+        counts = torch.zeros(experts, device=x.device).scatter_add_(
+            0, choices.reshape(-1), torch.ones_like(weights).reshape(-1)
+        )
         probabilities = scores if self.score == "softmax" else scores / scores.sum(-1, keepdim=True)
         self.balance = experts * (counts / max(1, choices.numel()) * probabilities.mean(0)).sum()
         return choices, weights
