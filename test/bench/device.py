@@ -90,9 +90,31 @@ def compare(record: dict[str, Any], path: str) -> int:
     return slower
 
 
-def add_outputs(parser: argparse.ArgumentParser) -> None:
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser that knows where results go."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--record", "--check", "--plot"):
         parser.add_argument(name)
+    return parser
+
+
+def new_record(**more: Any) -> dict[str, Any]:
+    """Seeds torch's generators, and begins a record with the conditions."""
+    torch.manual_seed(0)
+    conditions = clocks() | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS}
+    return {"conditions": conditions, **more, "results": []}
+
+
+def operand(rows: int, k: int, format: Any) -> Any:
+    """Normal numbers, rounded to BF16 and quantised."""
+    return vn.quantize(torch.randn(rows, k, device=DEVICE).bfloat16(), format)
+
+
+def weights(experts: int, n: int, k: int) -> Any:
+    """[experts, n, k] in FP8 blocks of 128x128."""
+    one = operand(experts * n, k, vn.FP8_BLOCK)
+    payload, scales = one.payload.view(experts, n, k), one.scales.view(experts, n // 128, k // 128)
+    return vn.ScaledTensor(payload, scales, vn.FP8_BLOCK, (experts, n, k))
 
 
 def finish(record: dict[str, Any], options: argparse.Namespace, plot: Callable[[dict[str, Any], str], None]) -> int:

@@ -12,7 +12,6 @@ driver, and fails where a row has become more than 5% slower. Needs one Hopper G
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import random
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 import vernier as vn
-from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
+from device import DEVICE, Timer, arguments, finish, new_record, operand, prepared, weights
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
@@ -40,10 +39,6 @@ def grouped(a: Any, b: Any, offsets: Any) -> Any:
 
 def wgrad(dy: Any, x: Any, offsets: Any, gradient: Any) -> Any:
     return vn.grouped_wgrad(dy, x, offsets, accumulate=gradient)
-
-
-def operand(rows: int, k: int, format: Any) -> Any:
-    return vn.quantize(torch.randn(rows, k, device=DEVICE).bfloat16(), format)
 
 
 def offsets_of(groups: int, mean: int) -> torch.Tensor:
@@ -98,9 +93,7 @@ def jobs(peers: list[str]) -> Any:
     for groups, mean, n, k in GROUPED:
         offsets = offsets_of(groups, mean)
         m = int(offsets[-1])
-        a, one = operand(m, k, vn.FP8), operand(groups * n, k, vn.FP8_BLOCK)
-        b = vn.ScaledTensor(one.payload.view(groups, n, k), one.scales.view(groups, n // 128, k // 128), vn.FP8_BLOCK,
-                            (groups, n, k))  # fmt: skip
+        a, b = operand(m, k, vn.FP8), weights(groups, n, k)
         last = vn.ScaledTensor(b.payload[-1], b.scales[-1], vn.FP8_BLOCK, (n, k))
         yield f"{groups} groups", (m, n, k), grouped, (a, b, offsets), lambda result, a=a, b=last: check(result, a, b), {}
     for groups, mean, n, k in WGRAD:
@@ -135,19 +128,17 @@ def plot(record: dict[str, Any], path: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="only rows whose name and shape have one of these in them")
-    add_outputs(parser)
     parser.add_argument("--peer", action="append", default=[], choices=("deep_gemm",), help="a package to compare with")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    timer, before = Timer(), clocks()
+    timer = Timer()
     copy = timer.copy_bytes_per_microsecond()
-    device = torch.cuda.get_device_properties(0)
-    peak = PEAK_PER_CLOCK * device.multi_processor_count * float(before.get("clocks.max.sm", "1980 MHz").split()[0]) / 1e6
-    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS}, "copy_bytes_per_microsecond": copy,
-                              "peak_tflops": peak, "results": []}  # fmt: skip
-    print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s, FP8 peak {peak:.0f} TFLOPS at the highest clock")
+    record = new_record(copy_bytes_per_microsecond=copy)
+    conditions, device = record["conditions"], torch.cuda.get_device_properties(0)
+    fastest = float(conditions.get("clocks.max.sm", "1980 MHz").split()[0]) / 1e6
+    record["peak_tflops"] = peak = PEAK_PER_CLOCK * device.multi_processor_count * fastest
+    print(f"{conditions.get('name')}, copy {copy / 1e6:.3f} TB/s, FP8 peak {peak:.0f} TFLOPS at the highest clock")
     print(f"{'product':14}{'M':>7}{'N':>7}{'K':>7}{'us':>9}{'floor':>8}{'TFLOPS':>8}  peers: TFLOPS, ratio")
     for name, (m, n, k), function, args, check_result, others in jobs(options.peer):
         if options.names and not any(text in f"{name} {m}x{n}x{k}" for text in options.names):

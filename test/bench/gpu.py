@@ -10,14 +10,13 @@ same GPU, driver and shapes, and fails where a row has become more than 5% slowe
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
 import numpy as np
 import torch
 import vernier as vn
-from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
+from device import DEVICE, Timer, arguments, finish, new_record, prepared
 
 
 def to_host(value: Any) -> Any:
@@ -131,18 +130,15 @@ def plot(record: dict[str, Any], path: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="only operations whose name has one of these in it")
     parser.add_argument("--shapes", default="32768x7168,24576x5120,24576x2048")
-    add_outputs(parser)
     parser.add_argument("--no-peer", action="store_true")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    timer, before = Timer(), clocks()
+    timer = Timer()
     copy = timer.copy_bytes_per_microsecond()
-    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS}, "copy_bytes_per_microsecond": copy,
-                              "results": []}  # fmt: skip
-    print(f"{before.get('name')}, copy {copy / 1e6:.3f} TB/s")
+    record = new_record(copy_bytes_per_microsecond=copy)
+    print(f"{record['conditions'].get('name')}, copy {copy / 1e6:.3f} TB/s")
     print(f"{'operation':36}{'shape':>14}{'us':>9}{'floor':>8}{'of copy':>9}{'peer us':>9}")
     shapes = [tuple(int(n) for n in s.split("x")) for s in options.shapes.split(",")]
     jobs = [(s, lambda s=s: cases(*s)) for s in shapes] + [((shapes[0][0], 2048), lambda: swiglu_cases(shapes[0][0], 2048))]

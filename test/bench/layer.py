@@ -11,15 +11,13 @@ become more than 5% slower. Needs one Hopper GPU and torch.
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from typing import Any
 
 import torch
 import vernier as vn
-from device import DEVICE, REST_SECONDS, Timer, add_outputs, clocks, finish, prepared
-from gemm import operand
+from device import DEVICE, Timer, arguments, finish, new_record, operand, prepared, weights
 
 LAYERS = [("671B", 8, 32768, 7168, 2048), ("671B", 32, 32768, 7168, 2048), ("236B", 20, 24576, 5120, 1536)]
 """Name, experts, rows in all, hidden size H, intermediate size I of an expert."""
@@ -53,12 +51,6 @@ def fc1_dgrad(d: Any, w1t: Any, offsets: Any) -> Any:
 
 def wgrad(dy: Any, x: Any, offsets: Any, gradient: Any) -> Any:
     return vn.grouped_wgrad(dy, x, offsets, accumulate=gradient)
-
-
-def weights(experts: int, n: int, k: int) -> Any:
-    one = operand(experts * n, k, vn.FP8_BLOCK)
-    return vn.ScaledTensor(one.payload.view(experts, n, k), one.scales.view(experts, n // 128, k // 128), vn.FP8_BLOCK,
-                           (experts, n, k))  # fmt: skip
 
 
 def offsets_of(groups: int, rows: int) -> torch.Tensor:
@@ -108,14 +100,11 @@ def plot(record: dict[str, Any], path: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="only layers whose name and experts have one of these in them")
-    add_outputs(parser)
     options = parser.parse_args()
-    torch.manual_seed(0)
-    timer, before = Timer(), clocks()
-    record: dict[str, Any] = {"conditions": before | {"torch": torch.__version__, "seed": 0, "rest_seconds": REST_SECONDS},
-                              "totals": {}, "results": []}  # fmt: skip
+    timer = Timer()
+    record = new_record(totals={})
     for name, experts, rows, hidden, inner in LAYERS:
         layer = f"{name}, {experts} experts"
         if options.names and not any(text in layer for text in options.names):

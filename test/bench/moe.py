@@ -11,13 +11,12 @@ Needs one Hopper GPU and torch.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from typing import Any
 
 import torch
-from device import DEVICE, add_outputs, clocks, finish
+from device import DEVICE, arguments, finish, new_record
 from vernier.torch import BF16, FP8, MXFP4, MoE
 
 HIDDEN, INTERMEDIATE, EXPERTS, TOP_K, TOKENS = 7168, 2048, 8, 8, 4096
@@ -95,11 +94,10 @@ def plot(record: dict[str, Any], path: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--cap", type=float, help="MB kept by one layer")
-    add_outputs(parser)
     options = parser.parse_args()
-    record: dict[str, Any] = {"conditions": clocks() | {"torch": torch.__version__}, "results": []}
+    record = new_record()
     shape = (TOKENS, HIDDEN, INTERMEDIATE)
     for mode, scope, policy in SCOPES:
         row = {"operation": f"{mode}, keeps {scope}", "mode": mode, "scope": scope, "shape": shape} | measure(policy)
