@@ -12,6 +12,7 @@ from vernier.torch import POLICIES, Policy
 Mode = Literal["bf16", "fp8", "mxfp4"]
 MODES: tuple[Mode, ...] = ("bf16", "fp8", "mxfp4")
 GateUp = Literal["stored", "fp8", "recompute"]
+Kept = Literal["stored", "recompute"]
 Recompute = Literal["nothing", "experts", "layers"]
 
 
@@ -51,6 +52,8 @@ class TrainConfig:
         mode: the policy of the experts.
         gate_up: what is kept of fc1's output for the backward pass of SwiGLU: "stored" in the mode's own format, "fp8", or
             "recompute" from fc1's stored input.
+        hidden: what is kept of SwiGLU's result for fc2's weight gradient: "stored" as the mode has it (which in fp8 is not at all),
+            or "recompute" from gate and up.
         recompute: what activation checkpointing runs again in the backward pass: nothing, the experts, or whole layers.
         steps, batch: optimiser steps, and sequences a step and rank.
         warmup: steps of linear warm-up; the rate then falls along a cosine to a tenth.
@@ -58,6 +61,7 @@ class TrainConfig:
 
     mode: Mode = "mxfp4"
     gate_up: GateUp = "stored"
+    hidden: Kept = "stored"
     recompute: Recompute = "nothing"
     steps: int = 300
     batch: int = 8
@@ -72,8 +76,8 @@ class TrainConfig:
 
     @property
     def policy(self) -> Policy:
-        policy = POLICIES[self.mode]
-        return policy if self.gate_up == "stored" else dataclasses.replace(policy, gate_up=self.gate_up)
+        changes = {name: value for name in ("gate_up", "hidden") if (value := getattr(self, name)) != "stored"}
+        return dataclasses.replace(POLICIES[self.mode], **changes)
 
 
 def _made(kind: type, values: dict[str, Any], where: str) -> Any:

@@ -14,8 +14,10 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from .config import MODES, Mode
-from .memory import BYTES
+from vernier.torch import POLICIES
+
+from .config import MODES, Mode, ModelConfig
+from .memory import BYTES, kept_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +94,10 @@ def plan(shape: Shape, mode: Mode, tokens: int, ranks: int, machine: Machine) ->
     element, gradient = BYTES[mode], BYTES["bf16" if mode == "bf16" else "fp8"]
     hidden, inner = shape.hidden, shape.intermediate
     rows = tokens * shape.top_k
-    kept_inners = 2 if mode == "fp8" else 3  # FP8 computes SwiGLU's result again
-    kept = rows * ((hidden + kept_inners * inner) * element + 4)
-    kept += tokens * (hidden + kept_inners * shared_width(shape)) * element if shape.shared else 0
+    sizes = ModelConfig(
+        hidden=hidden, heads=1, experts=shape.experts, top_k=shape.top_k, shared=shape.shared, intermediate=inner
+    )
+    kept = kept_bytes(sizes, tokens, POLICIES[mode])
     away = 1 - 1 / ranks
     dispatch, combine = rows * away * (hidden * element + 4), rows * away * hidden * 2
     back, back_combine = rows * away * hidden * gradient, rows * away * (hidden * 2 + 4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .config import MODES, ModelConfig
-from .memory import scopes
+from .memory import widest
 from .train import Record
 
 COLORS = {"bf16": "#444444", "fp8": "#1f77b4", "mxfp4": "#d62728"}
@@ -80,10 +80,9 @@ def cap_table(model: ModelConfig, tokens: int, cap: float) -> str:
     """The widest scope of kept activations that each mode affords under a cap of bytes a layer."""
     lines = [f"memory cap {megabytes(cap)} of expert activations a layer:"]
     for mode in MODES:
-        fitting = [s for s in scopes(model, tokens, mode) if s.bytes <= cap]
-        if fitting:
-            widest = fitting[0]
-            lines.append(f"  {mode:6} keeps {widest.name} ({megabytes(widest.bytes)}), recomputes {widest.recomputed}")
+        scope = widest(model, tokens, mode, cap)
+        if scope:
+            lines.append(f"  {mode:6} keeps {scope.name} ({megabytes(scope.bytes)}), recomputes {scope.recomputed}")
         else:
             lines.append(f"  {mode:6} fits in no scope")
     return "\n".join(lines)

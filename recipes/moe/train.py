@@ -26,6 +26,7 @@ import torch.distributed as dist
 
 from .config import MODES, ModelConfig, TrainConfig, load
 from .data import batch, standard_library_text
+from .memory import widest
 from .model import Transformer
 
 LOSSES_EVERY = 10
@@ -341,6 +342,9 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=MODES, help="by default the file's")
     parser.add_argument("--gate-up", choices=("stored", "fp8", "recompute"))
     parser.add_argument("--recompute", choices=("nothing", "experts", "layers"))
+    parser.add_argument(
+        "--memory-cap", type=float, help="MB that a layer's experts may keep; each mode then keeps the most that fits"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -359,6 +363,15 @@ def main() -> None:
     given = {k: v for k in ("gate_up", "recompute", "steps") if (v := getattr(options, k)) is not None}
     records: dict[str, list[Record]] = {}
     for mode in options.modes or [base.mode]:
+        if options.memory_cap:
+            scope = widest(model, base.batch * model.sequence, mode, options.memory_cap * 1e6)
+            if scope is None:
+                parser.error(f"{mode} fits in no scope under {options.memory_cap} MB a layer")
+            given |= {"gate_up": scope.gate_up, "hidden": scope.hidden}
+            print(
+                f"{mode} keeps {scope.name} ({scope.bytes / 1e6:.1f} MB a layer), recomputes {scope.recomputed}",
+                file=sys.stderr,
+            )
         for seed in options.seeds or [base.seed]:
             config = dataclasses.replace(base, mode=mode, seed=seed, **given)
             records.setdefault(mode, []).append(

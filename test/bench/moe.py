@@ -83,9 +83,10 @@ def plot(record: dict[str, Any], path: str) -> None:
     for mode, color in colors.items():
         rows = [row for row in record["results"] if row["mode"] == mode]
         axes.plot([r["kept_bytes"] / 1e6 for r in rows], [r["microseconds"] / 1e3 for r in rows], "o-", color=color, label=mode)
-        for row in rows:
-            axes.annotate(row["scope"], (row["kept_bytes"] / 1e6, row["microseconds"] / 1e3), fontsize=7, xytext=(4, 4),
-                          textcoords="offset points")  # fmt: skip
+        for number, row in enumerate(rows):
+            axes.annotate(row["scope"], (row["kept_bytes"] / 1e6, row["microseconds"] / 1e3), fontsize=7, color=color, rotation=35,
+                          xytext=(0, -10 if number == 0 else 5), textcoords="offset points",
+                          va="top" if number == 0 else "bottom")  # fmt: skip
     axes.axvline(record["cap_bytes"] / 1e6, color="#999999", linewidth=0.8, linestyle="--")
     axes.set(xlabel="MB that a layer's experts keep for the backward pass", ylabel="ms, forward and backward", ylim=(0, None))
     axes.legend(frameon=False)

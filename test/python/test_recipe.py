@@ -87,7 +87,22 @@ def test_a_run_leaves_a_record_a_picture_and_times(tmp_path):
     table = report.seeds_table(records)
     assert "mxfp4" in table and "%" in table
     assert report.read(tmp_path) == records
+    assert list((tmp_path / "tensorboard/mxfp4-seed0").iterdir())
     assert all(path.stat().st_size > 1000 for path in report.draw_seeds(records, tmp_path))
+
+
+def test_every_scope_keeps_what_is_said_and_the_cap_chooses():
+    tokens = SHORT["batch"] * SMALL.sequence
+    for mode in MODES:
+        sizes = []
+        for scope in memory.scopes(SMALL, tokens, mode):
+            trainer = Trainer(SMALL, TrainConfig(mode=mode, gate_up=scope.gate_up, hidden=scope.hidden, **SHORT))
+            trainer.run(until=1)
+            assert trainer.record.saved_bytes_per_layer == scope.bytes
+            assert memory.widest(SMALL, tokens, mode, scope.bytes) == scope
+            sizes.append(scope.bytes)
+        assert sizes == sorted(sizes, reverse=True) and len(sizes) == (2 if mode == "fp8" else 4)
+        assert memory.widest(SMALL, tokens, mode, sizes[-1] - 1) is None
 
 
 def test_configurations_of_the_recipe(tmp_path):

@@ -11,6 +11,14 @@ namespace vernier::simt {
 
 class CodeWords;
 
+// Of the ring, in the order of `hopper.roles`: the data of all slots, then a pair of barriers each.
+inline constexpr int64_t kBarrierBytes = 8;
+/// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 96th after it.
+inline constexpr int64_t kScaleThreads = 96;
+inline constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
+// Descriptors of operands say where they begin in units of 16 bytes, in their low words.
+inline constexpr int64_t kDescriptorUnit = 16, kDescriptorLow = 1 << 16;
+
 /// A thread's part of a tile: a vector for each of its rows.
 using Parts = llvm::SmallVector<mlir::Value>;
 
@@ -58,7 +66,7 @@ private:
   mlir::Value combine(hopper::ReduceKind kind, mlir::Value a, mlir::Value c);
   void combineAcrossWarps(hopper::ReduceOp op, llvm::SmallVector<mlir::Value> &numbers, llvm::ArrayRef<int64_t> masks);
 
-  // --- Products.cpp ---
+  // --- Roles.cpp ---
   mlir::LogicalResult runRoles(hopper::RolesOp op);
   /// Registers a thread: at the launch, and of each side from then on.
   struct RegisterShares {
@@ -67,31 +75,8 @@ private:
   RegisterShares shareRegisters(hopper::RolesOp op, int64_t consumers);
   mlir::LogicalResult finish(hopper::RolesOp op, int64_t first);
   mlir::LogicalResult acquire(hopper::AcquireOp op);
-  mlir::LogicalResult copy(hopper::CopyOp op);
-  mlir::LogicalResult prefetch(hopper::PrefetchOp op);
-  mlir::LogicalResult groupTile(hopper::GroupTileOp op);
-  mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
-  mlir::Value coordinate(mlir::Value v);
-  mlir::LogicalResult handOver(hopper::HandOverOp op);
-  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value thread, mlir::Value base, bool adds);
-  mlir::LogicalResult fill(hopper::FillOp op);
-  void fenceProxy();
-  mlir::LogicalResult take(hopper::TakeOp op);
-  mlir::LogicalResult giveBack(hopper::GiveBackOp op);
-  mlir::LogicalResult readPassed(hopper::ReadPassedOp op);
-  mlir::LogicalResult copyPassed(hopper::CopyPassedOp op);
   mlir::LogicalResult await(hopper::AwaitOp op);
-  mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
-  mlir::LogicalResult multiply(hopper::MultiplyOp op);
-  mlir::LogicalResult readScales(hopper::ReadScalesOp op);
-  mlir::LogicalResult loadScales(hopper::LoadScalesOp op);
-  mlir::Value scaleOf(mlir::Value word, mlir::Value at);
-  mlir::LogicalResult putScales(hopper::PutScalesOp op);
-  mlir::LogicalResult commit(hopper::CommitOp op);
-  int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
-  void makeRing();
-  mlir::Value makeVariable(mlir::Value initial);
   void meetCluster();
   /// A slot of the ring, and the parity of the pass: all i32.
   struct Slot {
@@ -99,11 +84,34 @@ private:
     mlir::Value descriptor; ///< low word of the descriptor of an operand that begins there.
     mlir::Value parity;
   };
+  void makeRing();
   Slot firstSlot();
   /// Waits until the side's next slot is full, or empty, and moves the side on.
   Slot nextSlot(bool full);
   /// Of a pair of barriers, by their address.
   mlir::Value barrierOf(mlir::Value pair, bool full);
+  mlir::Value stagedPointer(const Slot &slot, int64_t offset);
+  mlir::Value makeVariable(mlir::Value initial);
+
+  // --- Scales.cpp ---
+  mlir::LogicalResult loadScales(hopper::LoadScalesOp op);
+  mlir::LogicalResult putScales(hopper::PutScalesOp op);
+  mlir::LogicalResult commit(hopper::CommitOp op);
+  mlir::LogicalResult readScales(hopper::ReadScalesOp op);
+  mlir::Value scaleOf(mlir::Value word, mlir::Value at);
+  int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
+
+  // --- PassedTiles.cpp ---
+  mlir::LogicalResult handOver(hopper::HandOverOp op);
+  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value thread, mlir::Value base, bool adds);
+  mlir::LogicalResult fill(hopper::FillOp op);
+  mlir::LogicalResult take(hopper::TakeOp op);
+  mlir::LogicalResult giveBack(hopper::GiveBackOp op);
+  mlir::LogicalResult readPassed(hopper::ReadPassedOp op);
+  mlir::LogicalResult copyPassed(hopper::CopyPassedOp op);
+  void eachPart(hopper::PassedType tile, mlir::Value address, mlir::Value firstRow, mlir::Value firstCol,
+                llvm::function_ref<void(mlir::Value, mlir::ValueRange)> move);
+  void fenceProxy();
   /// Where tiles are passed, and the parity of the pass through all places: all i32.
   struct Place {
     mlir::Value address, barriers, parity;
@@ -111,7 +119,15 @@ private:
   Place firstPlace();
   Place currentPlace();
   Place nextPlace(bool full, bool oneWarp = false);
-  mlir::Value stagedPointer(const Slot &slot, int64_t offset);
+
+  // --- Products.cpp ---
+  mlir::LogicalResult groupTile(hopper::GroupTileOp op);
+  mlir::LogicalResult copy(hopper::CopyOp op);
+  mlir::LogicalResult prefetch(hopper::PrefetchOp op);
+  mlir::LogicalResult staged(hopper::StagedOp op);
+  mlir::LogicalResult multiply(hopper::MultiplyOp op);
+  mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
+  mlir::Value coordinate(mlir::Value v);
 
   // --- Codes.cpp ---
   mlir::LogicalResult encode(hopper::EncodeOp op);

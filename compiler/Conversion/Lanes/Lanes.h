@@ -79,7 +79,7 @@ public:
   // --- functions (LanesMath.cpp) ---
   // Each within 2 ulp of FP32.
   mlir::Value exp(mlir::Value x);
-  /// For x <= 0, or NaN.
+  /// For x up to 89, with `negative` up to 0; or NaN.
   mlir::Value expBelow(mlir::Value x, bool negative);
   mlir::Value log(mlir::Value x);
   mlir::Value sigmoid(mlir::Value x);

@@ -394,7 +394,7 @@ private:
     if (matrixCols / perByte * bits % 128) // such rows have no tensor map
       return;
     for (int64_t part = 0; part < matrixCols; part += tileCols)
-      for (int64_t first = 0; first < llvm::divideCeil(shape.cols, perByte); first += width)
+      for (int64_t first = 0; first < int64_t(llvm::divideCeil(shape.cols, perByte)); first += width)
         hopper::PrefetchOp::create(b, loc, buffer, row, e.addTo(e.divide(e.addTo(firstCol, part), perByte), first),
                                    hopper::StagedType::get(b.getContext(), rows, width, element));
   }
@@ -461,13 +461,14 @@ private:
     Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
     return hopper::LoadOp::create(b, loc, e.tile(e.R, e.C, element), e.flattened(e.inputBuffer(matrix)), rows.index, Value(),
                                   chunk.start, chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), e.stride(matrix, 0),
-                                  alignment());
+                                  e.alignment(result, 0));
   }
 
   void store(Value tile, const Chunk &chunk) {
     const Rows &rows = e.tileRows();
     hopper::StoreOp::create(b, loc, tile, e.flattened(e.outputBuffer(result)), rows.index, rows.valid, chunk.start,
-                            chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), e.stride(result, 0), alignment());
+                            chunk.valid ? e.add(chunk.start, chunk.valid) : Value(), e.stride(result, 0),
+                            e.alignment(result, 0));
   }
 
   /// Rows that belong to no group are what becomes of zeros.
@@ -487,10 +488,6 @@ private:
   Value columnLimit() {
     bool whole = cols.isConstant() && cols.constant % (shape.cols * shape.cluster) == 0;
     return whole ? Value() : e.size(cols);
-  }
-  int64_t alignment() {
-    int64_t cols = resultShape.back();
-    return ShapedType::isDynamic(cols) ? 1 : std::min(int64_t(1) << llvm::countr_zero(uint64_t(cols | e.C)), shape.vector);
   }
 
   TileEmitter &e;

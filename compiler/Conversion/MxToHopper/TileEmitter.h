@@ -124,6 +124,8 @@ public:
   const mx::KernelOps ops;
   hopper::LayoutAttr layout;
   int64_t R, C;
+  /// Numbers of a row, from a column offset, that a thread surely finds side by side at a multiple of them.
+  int64_t alignment(mlir::Value value, int64_t offset, int64_t perNumber = 1);
 
 private:
   TileValue emitMatrix(mlir::Value value, const Rows &rows, const Chunk &chunk, int64_t offset);
@@ -151,7 +153,6 @@ private:
   void storeBlock(const mx::Segment &segment, const Chunk &chunk, mlir::Value data, mlir::Value scales);
   void storeColumns(mlir::Value grid, mlir::Value memref, mlir::Value firstCol, mlir::Value firstRow, mlir::Value rows,
                     mlir::Value cols, mlir::Value stride, int64_t aligned = 1);
-  int64_t alignment(mlir::Value value, int64_t offset, int64_t perNumber = 1);
 
   using Key = std::tuple<void *, void *, std::pair<void *, void *>, int64_t, int>;
   static std::pair<void *, void *> keyOf(const Chunk &chunk) {

@@ -51,8 +51,8 @@ def Hopper_LoadOp : Hopper_Op<"load", [AttrSizedOperandSegments, MemoryEffects<[
     one a column; with neither, one at all. A memref of bytes (i8) is read as the result's codes, two 4-bit codes a byte.
 
     Columns from `limit` on, counted in the memref's elements (codes for codes), read as zero, and so do rows where
-    `present` is false. Other rows are not checked: the caller keeps them inside. `stride` is the number of columns where it is not static, `alignment` a power of two
-    that divides every address, in elements of the result.
+    `present` is false. Other rows are not checked: the caller keeps them inside. `stride` is the number of columns where it
+    is not static, `alignment` a power of two that divides every address, in elements of the result.
 
     Constraints:
     1. the rows of `rows` and the result agree.
@@ -102,7 +102,8 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
 
     `stride` is the number of columns of the memref where it is not static; `alignment` a power of two that divides
     `first_row` and the stride, in elements. The schedule sets `shared` (the offset of the tile's bytes) and `swizzle`: word w of
-    column c lies at word `w ^ ((c >> swizzle[0]) << swizzle[1]) ^ ((c >> swizzle[2]) << swizzle[3])`, cut to a row of words. `alone`: nothing else of the loop uses other shared memory, so that its own readers must be waited for.
+    column c lies at word `w ^ ((c >> swizzle[0]) << swizzle[1]) ^ ((c >> swizzle[2]) << swizzle[3])`, cut to a row of words.
+    `alone`: nothing else of the loop uses other shared memory, so that its own readers must be waited for.
 
     Example:
     ```mlir
@@ -235,7 +236,8 @@ def Hopper_RecodeOp : Hopper_Op<"recode", [Pure]> {
   let arguments = (ins Hopper_Codes:$codes, Hopper_Words:$shift, Hopper_Mask:$poison, UnitAttr:$falls);
   let results = (outs Hopper_Codes:$result);
   let assemblyFormat = [{
-    $codes `shift` $shift (`falls` $falls^)? `poison` $poison attr-dict `:` type($codes) `,` type($shift) `,` type($poison) `->` type($result)
+    $codes `shift` $shift (`falls` $falls^)? `poison` $poison attr-dict `:` type($codes) `,` type($shift) `,` type($poison)
+    `->` type($result)
   }];
   let hasVerifier = 1;
 }

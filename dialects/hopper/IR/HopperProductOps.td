@@ -121,7 +121,8 @@ def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, AttrSizedOperandSegment
                    Optional<Index>:$col, Optional<Index>:$rows, I64Attr:$together, I64Attr:$buffers, Hopper_LayoutAttr:$layout);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    (`(` $tiles^ `:` type($tiles) `)`)? (`onto` $addend^ `[` $row `,` $col `]` `rows` $rows `:` type($addend))? `together` $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
+    (`(` $tiles^ `:` type($tiles) `)`)? (`onto` $addend^ `[` $row `,` $col `]` `rows` $rows `:` type($addend))? `together`
+    $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
   }];
   let extraClassDeclaration = [{
     /// Of the tiles that one run of the region takes.
@@ -251,10 +252,11 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
   let summary = "warps that fetch beside warps that compute";
   let description = [{
     One thread runs `tiles`, the threads of a few warps beside it run `scales`, where that is not empty, the threads of the
-    function's layout run `compute`, and a warpgroup with the layout `finishLayout` runs `finish`, where that is not empty. Between them lies a ring of `stages` slots of `bytes` of shared memory each, from offset
-    `shared` on, with a pair of barriers for every slot: full and empty. All sides go through the slots in turn, and pass as
-    many. A slot is full when `tiles` bytes were copied to it and its scales are committed. In a cluster (function attribute
-    `hopper.cluster`), it is empty once the computing threads of all blocks have released it.
+    function's layout run `compute`, and a warpgroup with the layout `finishLayout` runs `finish`, where that is not empty.
+    Between them lies a ring of `stages` slots of `bytes` of shared memory each, from offset `shared` on, with a pair of
+    barriers for every slot: full and empty. All sides go through the slots in turn, and pass as many. A slot is full when
+    `tiles` bytes were copied to it and its scales are committed. In a cluster (function attribute `hopper.cluster`), it is
+    empty once the computing threads of all blocks have released it.
 
     From `compute` to `finish`, tiles are passed in units of `passed` bytes, through `buffers` places at the beginning of shared
     memory that take turns, each with a pair of barriers of its own. With `fills`, the side that finishes says when a place may be
@@ -283,7 +285,8 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
                    OptionalAttr<I64Attr>:$shared);
   let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish);
   let assemblyFormat = [{
-    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers (`fills` $fills^)?)? (`layout` $finishLayout^)?
+    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers (`fills` $fills^)?)?
+    (`layout` $finishLayout^)?
     (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish
   }];
   let extraClassDeclaration = [{

@@ -59,8 +59,8 @@ def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
     operation writes, waits for all threads and reads; another operation's wait in between keeps the next writes off the last
     reads. Where there is none, in the innermost loop around it, the operation is marked `alone`. A tile that is stored transposed
     also gets its swizzle: the exclusive-or of one or two shifted column numbers that makes the fewest bank conflicts for the
-    writes and reads that the layout implies, found by counting them. Tiles that are passed on take turns in the first bytes, the ring of `hopper.roles` lies behind them
-    and before all others.
+    writes and reads that the layout implies, found by counting them. Tiles that are passed on take turns in the first bytes,
+    the ring of `hopper.roles` lies behind them and before all others.
 
     Before: `hopper.store_transposed %v to %m at %c, %r : vector<128x128xf8E4M3FN>, memref<128x?xi8>`;
     after: `... shared 0 swizzle [4, 1, 0, 0] ...`

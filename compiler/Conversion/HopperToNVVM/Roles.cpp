@@ -1,0 +1,291 @@
+// Roles of warps: who computes, fetches and finishes, with how many registers; and the ring of slots between them.
+#include "compiler/Conversion/HopperToNVVM/Distribution.h"
+#include "compiler/Target/NVPTX/Ptx.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace vernier;
+using namespace vernier::simt;
+using arith::CmpIPredicate;
+
+Value Distribution::barrierOf(Value pair, bool full) {
+  Value address = full ? pair : CodeWords(b, loc).add(pair, i32(kBarrierBytes));
+  return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
+}
+
+Distribution::Slot Distribution::firstSlot() {
+  CodeWords words(b, loc);
+  int64_t data = *roles.getShared(), barriers = data + int64_t(roles.getStages() * roles.getBytes());
+  auto address = [&](int64_t offset) -> Value {
+    return LLVM::PtrToIntOp::create(b, loc, b.getI32Type(), sharedPointer(offset, i32(0)));
+  };
+  Value start = address(data);
+  Value low = words.bitOr(words.shr(start, i32(llvm::Log2_64(kDescriptorUnit))), i32(kDescriptorLow));
+  return {address(barriers), low, i32(0)};
+}
+
+/// The slot that a side comes to next, and the parity of its passes through the ring; in registers once LLVM has seen them.
+/// All that is wanted of a slot is ready when its turn comes: what follows a barrier follows at once.
+void Distribution::makeRing() {
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(&target.getBody().front());
+  ringStart = firstSlot();
+  Value values[] = {ringStart.barriers, ringStart.descriptor, ringStart.parity};
+  for (auto [variable, value] : llvm::zip(ring, values))
+    variable = makeVariable(value);
+  nextIsFull = makeVariable(i32(0));
+}
+
+/// An i32 that lives as long as the kernel.
+Value Distribution::makeVariable(Value initial) {
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext());
+  Value variable = LLVM::AllocaOp::create(b, loc, pointer, b.getI32Type(), i32(1));
+  LLVM::StoreOp::create(b, loc, initial, variable);
+  return variable;
+}
+
+Distribution::Slot Distribution::nextSlot(bool full) {
+  CodeWords words(b, loc);
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  Slot slot{load(ring[0]), load(ring[1]), load(ring[2])};
+  Value awaited = full ? slot.parity : words.bitXor(slot.parity, i32(1)); // at first, all slots are empty
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (full) {
+      Value missing = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, load(nextIsFull), i32(0));
+      b.setInsertionPointToStart(scf::IfOp::create(b, loc, missing, /*withElse=*/false).thenBlock());
+    }
+    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(slot.barriers, full), awaited, i32(10000000));
+  }
+  int64_t units = int64_t(roles.getBytes()) / kDescriptorUnit;
+  Value after = words.add(slot.descriptor, i32(units));
+  Value end = words.add(ringStart.descriptor, i32(units * int64_t(roles.getStages())));
+  Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
+  auto advance = [&](Value variable, Value next, Value again) {
+    LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
+  };
+  advance(ring[0], words.add(slot.barriers, i32(2 * kBarrierBytes)), ringStart.barriers);
+  advance(ring[1], after, ringStart.descriptor);
+  advance(ring[2], slot.parity, words.bitXor(slot.parity, i32(1)));
+  return slot;
+}
+
+LogicalResult Distribution::runRoles(hopper::RolesOp op) {
+  if (!op.getShared())
+    return op.emitError() << "expected shared memory; run hopper-allocate-shared first";
+  roles = op;
+  int64_t consumers = layout.threads(), warps = consumers / 32;
+  cluster = hopper::clusterOf(source);
+  makeRing();
+  auto when = [&](Value condition, bool otherwise = false) { return scf::IfOp::create(b, loc, condition, otherwise); };
+  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(when(first).thenBlock());
+    for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
+      Slot one = ringStart;
+      one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(warps * (32 + cluster - 1)), Value());
+    }
+    for (uint64_t place = 0; place < op.getBuffers(); ++place) {
+      Place one = firstPlace();
+      one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(place)));
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(consumers), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(op.getFills() ? 1 : hopper::kWarpgroup),
+                                   Value());
+    }
+    NVVM::FenceMbarrierInitOp::create(b, loc);
+  }
+  meetCluster();
+  Value computes = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(consumers));
+  scf::IfOp sides = when(computes, true);
+  meetCluster(); // a block that has ended can neither be written to nor be told
+  OpBuilder::InsertionGuard guard(b);
+  RegisterShares shares = shareRegisters(op, consumers);
+  auto registers = [&](int64_t count) {
+    auto action = count > shares.entry ? NVVM::SetMaxRegisterAction::increase : NVVM::SetMaxRegisterAction::decrease;
+    // Also where it changes nothing: every side's share can be found, and changed, where the assembler had to spill.
+    NVVM::SetMaxRegisterOp::create(b, loc, uint32_t(count), action);
+  };
+  b.setInsertionPointToStart(sides.thenBlock());
+  registers(shares.computing);
+  // From one lane to all: the assembler then knows that the number is the same in all of a warp.
+  Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
+  warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+  if (failed(block(op.getCompute().front())))
+    return failure();
+  b.setInsertionPointToStart(sides.elseBlock());
+  int64_t fetching = consumers + hopper::kWarpgroup; // the first thread beyond those that fetch
+  if (op.finishes()) {
+    scf::IfOp others = when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(fetching)), true);
+    b.setInsertionPointToStart(others.elseBlock());
+    registers(shares.finishing);
+    if (failed(finish(op, fetching)))
+      return failure();
+    b.setInsertionPointToStart(others.thenBlock());
+  }
+  registers(shares.fetching);
+  auto side = [&](Value condition, Region &region, bool tiles) {
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(when(condition).thenBlock());
+    fetchesTiles = tiles;
+    return block(region.front());
+  };
+  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), op.getTiles(), true)))
+    return failure();
+  if (!op.hasScales())
+    return success();
+  firstScaleThread = fetching - kScaleThreads;
+  return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(firstScaleThread)), op.getScales(), false);
+}
+
+/// The warpgroup that fetches needs few registers: for addresses and counters, for the words of scales that it holds and the
+/// next ones, for those that it writes. The one that finishes works on few elements at a time. The others share what is left.
+Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, int64_t consumers) {
+  constexpr int64_t unit = nvptx::kRegisterUnit, ownRegisters = 40, searchRegisters = 8, innerLoopRegisters = 4;
+  int64_t held = 0, searches = 0;
+  op.getScales().walk([&](Operation *inner) {
+    if (llvm::isa<hopper::GroupTileOp>(inner))
+      searches = searchRegisters;
+    auto loop = llvm::dyn_cast<scf::ForOp>(inner);
+    if (!loop)
+      return;
+    int64_t mine = 0;
+    for (auto load : loop.getBody()->getOps<hopper::LoadScalesOp>())
+      mine += 3 * heldScales(load.getType().getRows()) * llvm::divideCeil(load.getType().getCols(), 4);
+    if (mine)
+      loop.walk([&](hopper::PutScalesOp put) {
+        mine += int64_t(put.getBlocks()) + (put->getParentOp() == loop ? 0 : innerLoopRegisters);
+      });
+    held = std::max(held, mine);
+  });
+  int64_t computingGroups = consumers / hopper::kWarpgroup, groups = computingGroups + (op.finishes() ? 2 : 1);
+  RegisterShares shares;
+  shares.entry = nvptx::launchRegisters(groups * hopper::kWarpgroup);
+  // Of those that the block was launched with: asking for more would wait for ever.
+  int64_t all = shares.entry * groups;
+  constexpr int64_t mostComputing = 240;
+  if (!op.finishes()) {
+    shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), 40, 96);
+    shares.computing = std::min<int64_t>(mostComputing, (all - shares.fetching) / computingGroups / unit * unit);
+    shares.fetching = (all - shares.computing * computingGroups) / unit * unit; // what rounding leaves is of no use to others
+    return shares;
+  }
+  // Those that compute hold the sums, the partial sums of one slab, its scales and a few addresses.
+  int64_t sums = 0, partial = 0, scales = 1, handOvers = 0;
+  llvm::DenseMap<Block *, int64_t> passed;
+  op.getCompute().walk([&](Operation *inner) {
+    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner); hand && ++handOvers)
+      for (Value tile : hand.getTiles())
+        sums = std::max(sums, passed[hand->getBlock()] += tileType(tile).getNumElements() / consumers);
+    else if (auto product = llvm::dyn_cast<hopper::MultiplyOp>(inner))
+      partial = tileType(product.getResult()).getNumElements() / consumers;
+    else if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(inner))
+      scales = std::max(scales, layout.localCols(tileType(read.getResult()).getDimSize(1)));
+  });
+  constexpr int64_t leastFetching = 40, usualFetching = 48, leastFinishing = 40, columnScales = 16;
+  int64_t addresses = handOvers > 1 ? 15 : 7; // several slabs are counted, and left out where there are few rows
+  int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
+  // Where more than copies is made of tiles, every register there lets more numbers be on their way.
+  bool makes = op.getFinish()
+                   .walk([](Operation *inner) {
+                     return llvm::isa<hopper::EncodeOp>(inner) || inner->getName().getDialectNamespace() == "math" ||
+                                    llvm::isa<arith::MulFOp, arith::AddFOp>(inner)
+                                ? WalkResult::interrupt()
+                                : WalkResult::advance();
+                   })
+                   .wasInterrupted();
+  int64_t slack = all - needed * computingGroups - leastFinishing,
+          least = slack < usualFetching ? leastFetching : usualFetching;
+  int64_t mostFetching = std::clamp<int64_t>(slack, least, makes ? usualFetching : 96);
+  shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
+  int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
+  shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
+  shares.finishing =
+      std::min<int64_t>(mostComputing, (all - shares.fetching - shares.computing * computingGroups) / unit * unit);
+  return shares;
+}
+
+/// The side that finishes, whose first thread is `first`.
+LogicalResult Distribution::finish(hopper::RolesOp op, int64_t first) {
+  auto setLayout = [&](hopper::LayoutAttr next, Value number) {
+    layout = next, V = next.lanes(), items = next.items(), thread = number;
+    threadRow = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(layout.getThreadCols())));
+    threadCol = arith::AndIOp::create(b, loc, thread, i32(layout.getThreadCols() - 1));
+  };
+  hopper::LayoutAttr computing = layout;
+  Value all = thread, row = threadRow, col = threadCol;
+  setLayout(*op.getFinishLayout(), arith::SubIOp::create(b, loc, thread, i32(first)));
+  finishes = true;
+  LogicalResult done = block(op.getFinish().front());
+  layout = computing, V = computing.lanes(), items = computing.items();
+  thread = all, threadRow = row, threadCol = col;
+  finishes = false;
+  return done;
+}
+
+LogicalResult Distribution::acquire(hopper::AcquireOp op) {
+  Slot slot = nextSlot(/*full=*/false);
+  if (fetchesTiles)
+    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot.barriers, true), i32(int64_t(roles.getTileBytes())),
+                                           NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+  slots[op.getSlot()] = slot;
+  return success();
+}
+
+LogicalResult Distribution::await(hopper::AwaitOp op) {
+  slots[op.getSlot()] = currentSlot = nextSlot(/*full=*/true);
+  return success();
+}
+
+LogicalResult Distribution::release(hopper::ReleaseOp op) {
+  // Every thread has read scales, and tells those that write the next ones. The tiles were read by the tensor cores alone: of
+  // every warp, one lane tells each other block, whose tiles come together with this one's. Predicated rather than in a branch
+  // of its own: LLVM would sink the sums of a loop below the branch, where all partial sums are alive at once.
+  Value empty = barrierOf(slots.lookup(op.getSlot()).barriers, false);
+  auto arrive = [&](Value barrier, Value predicate, StringRef space) {
+    std::string text = ("@$1 mbarrier.arrive.shared::" + space + ".b64 _, [$0];").str();
+    LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{barrier, predicate}, text, "r,b,~{memory}",
+                              /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
+                              LLVM::AsmDialectAttr(), ArrayAttr());
+  };
+  arrive(empty, arith::ConstantIntOp::create(b, loc, 1, 1), "cta");
+  if (cluster > 1) {
+    Value lane = arith::AndIOp::create(b, loc, thread, i32(31));
+    Value tells = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, lane, i32(cluster - 1));
+    Value rank = NVVM::ClusterId::create(b, loc, b.getI32Type()),
+          other = CodeWords(b, loc).add(rank, CodeWords(b, loc).add(lane, i32(1)));
+    other = arith::RemUIOp::create(b, loc, other, i32(cluster));
+    arrive(NVVM::MapaOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), empty, other), tells,
+           "cluster");
+  }
+  // Whether the next slot is full is asked here, ahead of the sums that are still to be scaled: then the wait for it, when its
+  // turn comes, is over.
+  auto load = [&](Value variable) -> Value { return LLVM::LoadOp::create(b, loc, b.getI32Type(), variable); };
+  Slot next{load(ring[0]), load(ring[1]), load(ring[2])};
+  Value isFull = NVVM::MBarrierTestWaitOp::create(b, loc, b.getI1Type(), barrierOf(next.barriers, true), next.parity);
+  LLVM::StoreOp::create(b, loc, arith::ExtUIOp::create(b, loc, b.getI32Type(), isFull), nextIsFull);
+  return success();
+}
+
+/// All threads of all blocks of the cluster, those that fetch included.
+void Distribution::meetCluster() {
+  if (cluster == 1) {
+    NVVM::Barrier0Op::create(b, loc);
+    return;
+  }
+  // Not the aligned form: of a warp that fetches, the lanes may arrive one after the other.
+  NVVM::ClusterArriveOp::create(b, loc, UnitAttr());
+  NVVM::ClusterWaitOp::create(b, loc, UnitAttr());
+}
+
+Value Distribution::stagedPointer(const Slot &slot, int64_t offset) {
+  CodeWords words(b, loc);
+  Value address = words.mul(slot.descriptor, i32(kDescriptorUnit));
+  address = words.add(address, i32(offset - kDescriptorLow * kDescriptorUnit));
+  return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
+}
