@@ -113,15 +113,13 @@ std::vector<PhaseInfo> vernier::listPhases() {
 /// Looks for a way to assemble a kernel without spilled registers, which cost more than blocks or warps that wait.
 class SpillSearch {
 public:
-  SpillSearch(ModuleOp module, std::string kernel) : module(module), kernel(std::move(kernel)) {}
+  SpillSearch(ModuleOp module, std::string kernel, std::string &ptx) : module(module), kernel(std::move(kernel)), ptx(ptx) {}
 
-  /// Changes the kernel for another try, or goes back to the best and gives false.
-  bool next(int64_t spilled) {
-    if (settled || !spilled) {
-      settled = true;
+  /// Changes the kernel, and its PTX, for another try, or goes back to the best; false where nothing is left to try.
+  Result<bool> next(int64_t spilled) {
+    if (settled || !spilled)
       return false;
-    }
-    if (nvptx::relaxBlocks(module, kernel)) // room for one block less on a multiprocessor
+    if (nvptx::relaxBlocks(module, kernel, ptx)) // room for one block less on a multiprocessor
       return true;
     if (spilled < fewest)
       fewest = spilled, best = place;
@@ -130,12 +128,13 @@ public:
       if (!move(wanted))
         continue;
       place = wanted;
-      return true;
+      return emitAgain();
     }
     settled = true;
-    bool changes = place.computing != best.computing || place.fetching != best.fetching;
+    if (place.computing == best.computing && place.fetching == best.fetching)
+      return false;
     move(best);
-    return changes;
+    return emitAgain();
   }
 
 private:
@@ -145,38 +144,49 @@ private:
   bool move(nvptx::RegisterMove wanted) {
     return nvptx::moveRegisters(module, kernel, {wanted.computing - place.computing, wanted.fetching - place.fetching});
   }
+  Result<bool> emitAgain() {
+    llvm::Expected<std::string> again = nvptx::emitPtx(module);
+    if (!again)
+      return Error{llvm::toString(again.takeError())};
+    ptx = std::move(*again);
+    return true;
+  }
 
   ModuleOp module;
   std::string kernel;
+  std::string &ptx;
   nvptx::RegisterMove place, best;
   int64_t fewest = std::numeric_limits<int64_t>::max();
   size_t tried = 0;
   bool settled = false;
 };
 
-/// Assembles the PTX of a module, again where a kernel spills and something may help.
+/// Assembles the PTX of a module. A kernel that spills is assembled by itself until nothing may help it any more.
 static Result<nvptx::Assembly> assembleWithoutSpills(const std::string &ptxas, ModuleOp module, std::string &ptx) {
-  std::map<std::string, SpillSearch> searches;
-  while (true) {
-    Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
-    if (!assembly)
-      return assembly;
-    bool changed = false;
-    for (auto &[name, report] : assembly->kernels) {
-      int64_t spilled = report.spillStores + report.spillLoads;
-      auto search = searches.find(name);
-      if (search == searches.end() && spilled)
-        search = searches.try_emplace(name, module, name).first;
-      if (search != searches.end())
-        changed |= search->second.next(spilled);
+  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
+  if (!assembly)
+    return assembly;
+  bool changed = false;
+  for (auto &[name, report] : std::map(assembly->kernels)) {
+    SpillSearch search(module, name, ptx);
+    int64_t spilled = report.spillStores + report.spillLoads;
+    while (true) {
+      Result<bool> again = search.next(spilled);
+      if (!again)
+        return again.error();
+      if (!*again)
+        break;
+      Result<nvptx::Assembly> alone = nvptx::assemble(ptxas, ptx, name);
+      if (!alone)
+        return alone;
+      const nvptx::KernelReport &found = alone->kernels[name];
+      spilled = found.spillStores + found.spillLoads;
+      changed = true;
+      if (assembly->kernels.size() == 1)
+        assembly = std::move(alone);
     }
-    if (!changed)
-      return assembly;
-    llvm::Expected<std::string> again = nvptx::emitPtx(module);
-    if (!again)
-      return Error{llvm::toString(again.takeError())};
-    ptx = std::move(*again);
   }
+  return changed && assembly->kernels.size() > 1 ? nvptx::assemble(ptxas, ptx) : std::move(assembly);
 }
 
 /// Fills in what the assembler found, and its machine code.

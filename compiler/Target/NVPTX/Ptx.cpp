@@ -76,12 +76,18 @@ llvm::Expected<std::string> vernier::nvptx::emitPtx(mlir::ModuleOp module) {
   return std::string(text);
 }
 
-bool vernier::nvptx::relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel) {
+bool vernier::nvptx::relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel, std::string &ptx) {
   auto function = module.lookupSymbol<mlir::LLVM::LLVMFuncOp>(kernel);
   llvm::StringRef name = mlir::NVVM::NVVMDialect::getMinctasmAttrName();
   auto blocks = function ? function->getAttrOfType<mlir::IntegerAttr>(name) : nullptr;
   if (!blocks || blocks.getInt() <= 1)
     return false;
+  llvm::StringRef directive = ".minnctapersm ";
+  size_t entry = ptx.find((".entry " + kernel + "(").str()), at = ptx.find(directive, entry);
+  if (entry == std::string::npos || at == std::string::npos || at > ptx.find('{', entry))
+    return false;
+  at += directive.size();
+  ptx.replace(at, ptx.find_first_not_of("0123456789", at) - at, std::to_string(blocks.getInt() - 1));
   function->setAttr(name, mlir::Builder(module.getContext()).getI32IntegerAttr(int32_t(blocks.getInt()) - 1));
   return true;
 }

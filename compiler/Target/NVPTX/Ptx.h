@@ -14,8 +14,9 @@ inline constexpr const char *kChip = "sm_90a";
 /// PTX of every kernel of the module, for sm_90a.
 llvm::Expected<std::string> emitPtx(mlir::ModuleOp module);
 
-/// Lowers by one the number of blocks that a kernel's registers must leave room for; false if it is one already.
-bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel);
+/// Lowers by one the number of blocks that a kernel's registers must leave room for, in the module and in its PTX (the
+/// assembler alone takes notice of it, so that nothing is emitted anew); false if it is one already.
+bool relaxBlocks(mlir::ModuleOp module, llvm::StringRef kernel, std::string &ptx);
 
 inline constexpr int64_t kRegisterUnit = 8; ///< in which a thread is given registers.
 

@@ -141,7 +141,7 @@ void vernier::nvptx::parseLog(const std::string &log, Assembly &assembly) {
   }
 }
 
-Result<nvptx::Assembly> vernier::nvptx::assemble(const std::string &ptxas, const std::string &ptx) {
+Result<nvptx::Assembly> vernier::nvptx::assemble(const std::string &ptxas, const std::string &ptx, const std::string &kernel) {
   ScratchFolder folder;
   if (folder.path.empty())
     return Error{std::string("cannot make a folder for ptxas: ") + std::strerror(errno)};
@@ -152,6 +152,8 @@ Result<nvptx::Assembly> vernier::nvptx::assemble(const std::string &ptxas, const
   if (!file)
     return Error{"cannot write " + source + ": " + std::strerror(errno)};
   std::vector<std::string> words{ptxas, "-arch=sm_90a", "-O3", "-v", source, "-o", target};
+  if (!kernel.empty())
+    words.insert(words.end(), {"--entry", kernel});
   Result<Finished> done = run(words);
   if (!done)
     return done.error();

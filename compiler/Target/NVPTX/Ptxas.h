@@ -31,8 +31,8 @@ std::string findPtxas(const std::string &preferred);
 /// "13.0.88", or why it does not run.
 runtime::Result<std::string> ptxasVersion(const std::string &ptxas);
 
-/// Errors hold the command, its status and its log.
-runtime::Result<Assembly> assemble(const std::string &ptxas, const std::string &ptx);
+/// All kernels, or one of them alone. Errors hold the command, its status and its log.
+runtime::Result<Assembly> assemble(const std::string &ptxas, const std::string &ptx, const std::string &kernel = {});
 
 /// Reads ptxas' log (-v).
 void parseLog(const std::string &log, Assembly &assembly);
