@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import vernier as vn
-from vernier.torch import POLICIES, GroupedExperts, Linear, MoE, Policy, SharedExpert, replace_experts
+from vernier.torch import POLICIES, GroupedExperts, Linear, MoE, Policy, SharedExpert, functions, replace_experts
 
 
 @pytest.fixture
@@ -82,6 +82,16 @@ def test_gradients_of_a_shared_expert_and_of_a_linear_layer(policy, tolerance, d
         a, b = (torch.autograd.grad(v, leaves, gradient) for v in (mine, theirs))
         for left, right in zip((mine, *a), (theirs, *b), strict=True):
             assert error(left, right) < tolerance
+
+
+@pytest.mark.parametrize(("experts", "n", "k"), [(1, 128, 256), (3, 256, 384), (16, 128, 128), (5, 384, 1152)])
+def test_turned_weights_keep_their_bytes(experts, n, k, device):
+    w = torch.randn(experts, n, k, device=device)
+    fp8, half = functions.weight_copy(w, "fp8"), functions.weight_copy(w, "bf16")
+    turned = functions.turned(fp8)
+    assert turned.shape == (experts, k, n) and turned.format == fp8.format
+    assert torch.equal(turned.payload, fp8.payload.transpose(1, 2)) and torch.equal(turned.scales, fp8.scales.transpose(1, 2))
+    assert torch.equal(functions.turned(half), half.transpose(1, 2))
 
 
 @pytest.mark.parametrize("policy", ("bf16", "fp8", "mxfp4"))

@@ -133,15 +133,36 @@ def swiglu_gradient(dy: Any, w2: Any, offsets: Any, gate_up: Any, weight: Any, c
     return tuple(results)
 
 
+@compiled
+def transpose(x: Any) -> Any:
+    """[M, N] -> [N, M], plain or in square blocks."""
+    return vn.transpose(x)
+
+
 def weight_copy(w: torch.Tensor, compute: str) -> Any:
     """[E, N, K] as an operand: BF16, or FP8 in blocks of 128x128."""
     return w.to(torch.bfloat16) if compute == "bf16" else vn.quantize(w, vn.FP8_BLOCK)
 
 
 def turned(copy: Any) -> Any:
-    """[E, N, K] -> [E, K, N]. Square blocks keep their scales: their bytes are turned, not rounded anew."""
-    if isinstance(copy, torch.Tensor):
-        return copy.transpose(1, 2).contiguous()
-    payload, scales = (p.transpose(1, 2).contiguous() for p in (copy.payload, copy.scales))
+    """[E, N, K] -> [E, K, N]. Square blocks keep their scales: their bytes are turned, not rounded anew.
+
+    All at once by a compiled transpose, [E * N, K] -> [K, E * N], and then whole rows of each matrix to their places.
+    """
     experts, n, k = copy.shape
-    return vn.ScaledTensor(payload, scales, copy.format, (experts, k, n))
+    if isinstance(copy, torch.Tensor):
+        return _unstacked(transpose(copy.reshape(experts * n, k)), experts)
+    flat = vn.ScaledTensor(copy.payload.reshape(experts * n, k), copy.scales.flatten(0, 1), copy.format, (experts * n, k))
+    together = transpose(flat)
+    parts = _unstacked(together.payload, experts), _unstacked(together.scales, experts)
+    return vn.ScaledTensor(*parts, copy.format, (experts, k, n))
+
+
+def _unstacked(matrix: torch.Tensor, experts: int) -> torch.Tensor:
+    """[K, E * N] -> [E, K, N], in words as wide as rows allow: torch moves one element a thread."""
+    rows, cols = matrix.shape
+    bytes_a_row = cols // experts * matrix.element_size()
+    word = torch.int64 if bytes_a_row % 8 == 0 and matrix.is_contiguous() else matrix.dtype
+    words = matrix.view(word)
+    moved = words.view(rows, experts, words.shape[1] // experts).transpose(0, 1).contiguous()
+    return moved.view(matrix.dtype)
