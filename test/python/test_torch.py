@@ -1,6 +1,7 @@
 """The PyTorch layers: gradients, bytes, checkpoints, compilation, data and expert parallelism, Transformers models."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -163,6 +164,28 @@ def test_under_torch_compile(device):
     actual = torch.autograd.grad(compiled(x).square().sum(), (x, *layer.parameters()))
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_copies_after_a_call(device):
+    layer = MoE(128, 128, 4, 2, shared=1, device=device)
+    x = torch.randn(20, 128, device=device)
+    y = layer(x)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert torch.equal(other(x), y) and not any(a is b for a, b in zip(other.parameters(), layer.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("frozen", ("weights", "inputs", "routing weights"))
+def test_only_what_needs_a_gradient_gets_one(frozen, device):
+    x, choices, weights, dy = drawn(40, 128, 4, 2, device)
+    layer = GroupedExperts(128, 128, 4, policy="bf16", device=device)
+    all_leaves = {"inputs": [x], "routing weights": [weights], "weights": list(layer.parameters())}
+    whole = torch.autograd.grad(layer(x, choices, weights), [v for leaves in all_leaves.values() for v in leaves], dy)
+    for leaf in all_leaves[frozen]:
+        leaf.requires_grad_(False)
+    leaves = [v for leaves in all_leaves.values() for v in leaves]
+    some = torch.autograd.grad(layer(x, choices, weights), [v for v in leaves if v.requires_grad], dy)
+    expected = [g for g, v in zip(whole, leaves, strict=True) if v.requires_grad]
+    assert all(torch.equal(a, b) for a, b in zip(some, expected, strict=True))
 
 
 def test_state_is_plain_weights(device):

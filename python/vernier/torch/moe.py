@@ -33,6 +33,9 @@ class Router(nn.Module):
         nn.init.normal_(self.weight, std=hidden**-0.5)
         self.balance = torch.zeros(())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"balance": self.balance.detach()}  # a copy or a pickle has no part in the graph
+
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """[T, H] -> experts int64 [T, k] and their weights FP32 [T, k]."""
         with torch.autocast(x.device.type, enabled=False):
