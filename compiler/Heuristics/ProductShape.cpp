@@ -29,6 +29,14 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   int64_t passed = shape.panels * shape.slabRows() * std::max<int64_t>(shape.cols * needs.passedBits / 8, rowBytes);
   shape.buffers = passed > 32 * 1024 ? 1 : 2;
   shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 8);
+  // What is added to takes as long to come as the next tile to be summed: of pieces, as narrow as the copy engine takes them,
+  // some come, some are added to and some leave at once. With whole slabs, 32 weight gradients of 4096 x 7168 from 1024 rows
+  // each took as long as sums and memory one after the other.
+  if (needs.addsCopies && shape.cols * 4 % rowBytes == 0) {
+    shape.pieces = shape.cols * 4 / rowBytes;
+    passed /= shape.pieces;
+    shape.buffers = std::clamp<int64_t>((sharedBytes - slack - shape.stages * slot) / passed, 1, 8);
+  }
   // A thread that finishes reads sixteen bytes at a time, writes no less than a word, and has few registers: sixteen numbers
   // of one matrix, neighbours where they are scaled together and leave as codes; fewer where more is done with them.
   bool fewSums = shape.slabs * shape.panels == 1; // then there are more registers
@@ -36,8 +44,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   shape.vector = std::max<int64_t>(128 / needs.passedBits, needs.packed ? 8 : 4);
   if (elements == 16 && needs.storedBits <= 8 && needs.passedBits == 16)
     shape.vector = elements;
-  shape.vector = std::min(shape.vector, shape.cols);
+  shape.vector = std::min(shape.vector, shape.passedCols());
   shape.finishRows = std::clamp<int64_t>(
-      hopper::kWarpgroup * shape.vector / shape.cols * std::max<int64_t>(1, elements / shape.vector), 1, 64);
+      hopper::kWarpgroup * shape.vector / shape.passedCols() * std::max<int64_t>(1, elements / shape.vector), 1, 64);
   return shape;
 }

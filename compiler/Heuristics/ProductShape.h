@@ -16,6 +16,7 @@ struct ProductNeeds {
   int64_t storedBits = 4;   ///< of the widest element that they store.
   int64_t matrices = 1;     ///< that they read, panels of the product among them.
   bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
+  bool addsCopies = false;  ///< whether the copy engine brings what FP32 sums are added to, and takes the result away.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };
@@ -30,14 +31,17 @@ struct ProductShape {
   int64_t cluster = 2; ///< blocks, side by side across the columns, that fetch the left operand together.
   int64_t band = 8;    ///< row tiles that are walked together across the columns, so that operands stay in the L2 cache.
 
-  int64_t buffers = 1; ///< slabs, all panels of them, that may be on their way to those that finish.
+  int64_t pieces = 1;  ///< in which the columns of a slab are passed to those that finish.
+  int64_t buffers = 1; ///< pieces of slabs, all panels of them, that may be on their way.
   /// Of those that finish.
   int64_t vector = 8, finishRows = 8;
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }
+  int64_t passedCols() const { return cols / pieces; }
   hopper::LayoutAttr finishLayout(mlir::MLIRContext *context) const {
-    return hopper::LayoutAttr::get(context, finishRows, cols, hopper::kWarpgroup * vector / cols, cols / vector, vector, 1, 0);
+    return hopper::LayoutAttr::get(context, finishRows, passedCols(), hopper::kWarpgroup * vector / passedCols(),
+                                   passedCols() / vector, vector, 1, 0);
   }
 };
 

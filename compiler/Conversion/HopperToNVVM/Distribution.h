@@ -12,7 +12,7 @@ namespace vernier::simt {
 class CodeWords;
 
 // Of the ring, in the order of `hopper.roles`: the data of all slots, then a pair of barriers each.
-inline constexpr int64_t kBarrierBytes = 8;
+inline constexpr int64_t kBarrierBytes = hopper::RolesOp::kBarrierBytes;
 /// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 96th after it.
 inline constexpr int64_t kScaleThreads = 96;
 inline constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
@@ -103,7 +103,7 @@ private:
 
   // --- PassedTiles.cpp ---
   mlir::LogicalResult handOver(hopper::HandOverOp op);
-  void pass(mlir::Value tile, hopper::PassedType passed, mlir::Value thread, mlir::Value base, bool adds);
+  void pass(mlir::Value tile, int64_t firstCol, hopper::PassedType passed, mlir::Value thread, mlir::Value base, bool adds);
   mlir::LogicalResult fill(hopper::FillOp op);
   mlir::LogicalResult take(hopper::TakeOp op);
   mlir::LogicalResult giveBack(hopper::GiveBackOp op);
@@ -118,7 +118,10 @@ private:
   };
   Place firstPlace();
   Place currentPlace();
-  Place nextPlace(bool full, bool oneWarp = false);
+  /// Of a place, each with a barrier: passed to, given back, and filled with what is added to.
+  enum class PlaceState { Full, Empty, Ready };
+  mlir::Value barrierOf(const Place &place, PlaceState state);
+  Place nextPlace(PlaceState state, bool oneWarp = false);
 
   // --- Products.cpp ---
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);

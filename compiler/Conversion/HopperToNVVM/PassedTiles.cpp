@@ -36,19 +36,24 @@ Distribution::Place Distribution::currentPlace() {
   return {load(places[0]), load(places[1]), load(places[2])};
 }
 
-/// Waits until the side's next place is full, or empty, and moves the side on.
-Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
+/// Of a place, or of places that one side after the other waits for.
+Value Distribution::barrierOf(const Place &place, PlaceState state) {
+  Value address = CodeWords(b, loc).add(place.barriers, i32(int64_t(state) * kBarrierBytes));
+  return LLVM::IntToPtrOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), 3), address);
+}
+
+/// Waits until the side's next place is in a state, and moves the side on.
+Distribution::Place Distribution::nextPlace(PlaceState state, bool oneWarp) {
   CodeWords words(b, loc);
   Place place = currentPlace();
-  bool same = full || roles.getFills(); // else all are empty at first
-  Value awaited = same ? place.parity : words.bitXor(place.parity, i32(1));
+  Value awaited = state == PlaceState::Empty ? words.bitXor(place.parity, i32(1)) : place.parity; // at first, all are empty
   {
     OpBuilder::InsertionGuard guard(b);
     if (oneWarp) {
       Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(32));
       b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
     }
-    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(place.barriers, full), awaited, i32(10000000));
+    NVVM::MBarrierTryWaitParityOp::create(b, loc, barrierOf(place, state), awaited, i32(10000000));
   }
   if (oneWarp)
     barrier();
@@ -57,8 +62,8 @@ Distribution::Place Distribution::nextPlace(bool full, bool oneWarp) {
     LLVM::StoreOp::create(b, loc, words.bitXor(place.parity, i32(1)), places[2]);
     return place;
   }
-  Value after = words.add(place.barriers, i32(2 * kBarrierBytes)),
-        end = words.add(placesStart.barriers, i32(2 * kBarrierBytes * count));
+  int64_t barriers = roles.barriersAPlace() * kBarrierBytes;
+  Value after = words.add(place.barriers, i32(barriers)), end = words.add(placesStart.barriers, i32(barriers * count));
   Value wraps = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, after, end);
   auto advance = [&](Value variable, Value next, Value again) {
     LLVM::StoreOp::create(b, loc, arith::SelectOp::create(b, loc, wraps, again, next), variable);
@@ -75,7 +80,7 @@ static int64_t groupBytes(hopper::PassedType tile) { return tile.bytes() / (tile
 LogicalResult Distribution::handOver(hopper::HandOverOp op) {
   int64_t warpgroups = layout.threads() / hopper::kWarpgroup;
   CodeWords words(b, loc);
-  Place place = nextPlace(/*full=*/false);
+  Place place = nextPlace(roles.fills() ? PlaceState::Ready : PlaceState::Empty);
   // A zero that changes for all that LLVM knows: addresses found ahead of all tiles would fill the registers.
   Value zero = words.shr(LLVM::LoadOp::create(b, loc, b.getI32Type(), ring[1]), i32(28)), here = words.add(thread, zero);
   int64_t offset = 0;
@@ -84,28 +89,30 @@ LogicalResult Distribution::handOver(hopper::HandOverOp op) {
     if (layout != hopper::accumulatorLayout(b.getContext(), warpgroups, type.getDimSize(1)) ||
         type.getDimSize(0) != 64 * warpgroups)
       return op.emitError() << "expected the layout of accumulators, but got " << layout;
-    auto passed = hopper::PassedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType());
+    int64_t cols = type.getDimSize(1) / int64_t(op.getPieces()), firstCol = int64_t(op.getPiece()) * cols;
+    auto passed = hopper::PassedType::get(b.getContext(), type.getDimSize(0), cols, type.getElementType());
     Value mine = words.add(words.add(place.address, i32(offset)), words.mul(warpgroup, i32(groupBytes(passed))));
     offset += passed.bytes();
     if (!op.getAdds()) {
-      pass(tile, passed, here, mine, /*adds=*/false);
+      pass(tile, firstCol, passed, here, mine, /*adds=*/false);
       continue;
     }
     auto branch = scf::IfOp::create(b, loc, number(op.getAdds()), /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    pass(tile, passed, here, mine, /*adds=*/true);
+    pass(tile, firstCol, passed, here, mine, /*adds=*/true);
     b.setInsertionPointToStart(branch.elseBlock());
-    pass(tile, passed, here, mine, /*adds=*/false);
+    pass(tile, firstCol, passed, here, mine, /*adds=*/false);
   }
   fenceProxy();
-  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(place.barriers, true), Value());
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(place, PlaceState::Full), Value());
   return success();
 }
 
-/// A thread's part of a tile, to where its warpgroup's rows lie. Sixteen-byte pieces of row r lie at the exclusive-or of their
-/// number and r mod 8 (hopper.staged), so that the address of the first piece tells those of the others.
-void Distribution::pass(Value tile, hopper::PassedType passed, Value thread, Value base, bool adds) {
+/// A thread's part of a tile's columns from `firstCol` on, to where its warpgroup's rows lie. Sixteen-byte pieces of row r lie
+/// at the exclusive-or of their number and r mod 8 (hopper.staged), so that the address of the first piece tells those of the
+/// others.
+void Distribution::pass(Value tile, int64_t firstCol, hopper::PassedType passed, Value thread, Value base, bool adds) {
   CodeWords words(b, loc);
   auto sharedSpace = LLVM::LLVMPointerType::get(b.getContext(), 3);
   hopper::StagedType part = passed.part();
@@ -123,7 +130,8 @@ void Distribution::pass(Value tile, hopper::PassedType passed, Value thread, Val
   };
   auto pair = [&](int64_t item, int64_t block) -> Value {
     Value numbers = parts(tile)[size_t(item)];
-    return fromNumbers({extract(numbers, 2 * block), extract(numbers, 2 * block + 1)}, passed.getElement());
+    int64_t first = 2 * (firstCol / 8 + block);
+    return fromNumbers({extract(numbers, first), extract(numbers, first + 1)}, passed.getElement());
   };
   if (bits == 16) {
     // Four blocks of 8 x 8 an instruction, two rows and two columns of them: each lane says where one row of one block begins.
@@ -170,12 +178,9 @@ void Distribution::eachPart(hopper::PassedType tile, Value address, Value firstR
 LogicalResult Distribution::fill(hopper::FillOp op) {
   auto tile = llvm::cast<hopper::PassedType>(op.getTile());
   hopper::StagedType part = tile.part();
-  Place place = currentPlace();
-  barrier(); // what was there has been read
+  Place place = nextPlace(PlaceState::Empty);
   OpBuilder::InsertionGuard guard(b);
-  Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
-  b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
-  Value ready = barrierOf(place.barriers, false);
+  Value ready = barrierOf(place, PlaceState::Ready);
   auto branch = scf::IfOp::create(b, loc, number(op.getCondition()), /*withElseRegion=*/true);
   b.setInsertionPointToStart(branch.elseBlock());
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), ready, Value());
@@ -200,7 +205,7 @@ void Distribution::fenceProxy() {
 
 LogicalResult Distribution::take(hopper::TakeOp op) {
   // One warp asks again and again, the others sleep.
-  taken = nextPlace(/*full=*/true, /*oneWarp=*/true);
+  taken = nextPlace(PlaceState::Full, /*oneWarp=*/true);
   int64_t offset = 0;
   for (Value tile : op.getTiles()) {
     scalars[tile] = CodeWords(b, loc).add(taken.address, i32(offset));
@@ -210,9 +215,7 @@ LogicalResult Distribution::take(hopper::TakeOp op) {
 }
 
 LogicalResult Distribution::giveBack(hopper::GiveBackOp op) {
-  if (roles.getFills()) // who fills the place next says so
-    return success();
-  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(taken.barriers, false), Value());
+  NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(taken, PlaceState::Empty), Value());
   return success();
 }
 

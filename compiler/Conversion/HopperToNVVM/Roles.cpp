@@ -93,10 +93,14 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     }
     for (uint64_t place = 0; place < op.getBuffers(); ++place) {
       Place one = firstPlace();
-      one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(place)));
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(consumers), Value());
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(op.getFills() ? 1 : hopper::kWarpgroup),
-                                   Value());
+      one.barriers = CodeWords(b, loc).add(one.barriers, i32(op.barriersAPlace() * kBarrierBytes * int64_t(place)));
+      auto awaits = [&](PlaceState state, int64_t arrivals) {
+        NVVM::MBarrierInitOp::create(b, loc, barrierOf(one, state), i32(arrivals), Value());
+      };
+      awaits(PlaceState::Full, consumers);
+      awaits(PlaceState::Empty, hopper::kWarpgroup);
+      if (op.fills())
+        awaits(PlaceState::Ready, 1);
     }
     NVVM::FenceMbarrierInitOp::create(b, loc);
   }
@@ -135,7 +139,10 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     fetchesTiles = tiles;
     return block(region.front());
   };
-  if (failed(side(arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(consumers)), op.getTiles(), true)))
+  auto isThread = [&](int64_t which) -> Value { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(which)); };
+  if (failed(side(isThread(consumers), op.getTiles(), true)))
+    return failure();
+  if (op.fills() && failed(side(isThread(consumers + 32), op.getFill().front(), false)))
     return failure();
   if (!op.hasScales())
     return success();
@@ -179,9 +186,10 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
   int64_t sums = 0, partial = 0, scales = 1, handOvers = 0;
   llvm::DenseMap<Block *, int64_t> passed;
   op.getCompute().walk([&](Operation *inner) {
-    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner); hand && ++handOvers)
+    if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner); hand && (handOvers += hand.getPiece() == 0))
       for (Value tile : hand.getTiles())
-        sums = std::max(sums, passed[hand->getBlock()] += tileType(tile).getNumElements() / consumers);
+        sums =
+            std::max(sums, passed[hand->getBlock()] += tileType(tile).getNumElements() / int64_t(hand.getPieces()) / consumers);
     else if (auto product = llvm::dyn_cast<hopper::MultiplyOp>(inner))
       partial = tileType(product.getResult()).getNumElements() / consumers;
     else if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(inner))

@@ -31,6 +31,14 @@ Type passedElement(mx::ProductInterface op) {
   return op.getAddend() ? Float32Type::get(element.getContext()) : element;
 }
 
+/// Whether the copy engine reaches rows of a matrix in the result's shape, whose elements are those that are passed.
+bool reachable(mx::ProductInterface op, Value matrix) {
+  auto type = llvm::cast<RankedTensorType>(matrix.getType());
+  int64_t cols = llvm::cast<RankedTensorType>(op->getResult(0).getType()).getShape().back();
+  return type.getElementType() == passedElement(op) && !ShapedType::isDynamic(cols) &&
+         cols * type.getElementTypeBitWidth() % 128 == 0;
+}
+
 class ProductKernel {
 public:
   ProductKernel(TileEmitter &e, const heuristics::ProductShape &shape)
@@ -276,11 +284,17 @@ private:
       passed.push_back(
           passedElement().isF32() ? sum : arith::TruncFOp::create(b, loc, e.tile(e.R, e.C, passedElement()), sum).getResult());
     finish(passed, stored, [&](Value number, ValueRange tiles) {
+      Value col = firstCol;
+      if (shape.pieces > 1) {
+        Value piece = arith::RemUIOp::create(b, loc, number, e.index(shape.pieces));
+        col = e.add(col, arith::MulIOp::create(b, loc, piece, e.index(shape.passedCols())));
+        number = e.divide(number, shape.pieces);
+      }
       Value skipped = slabs == 1 ? e.index(0) : arith::MulIOp::create(b, loc, number, e.index(shape.slabRows())).getResult();
       Value first = e.add(stored.firstRow, skipped);
       Value left =
           arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, stored.rows, skipped), e.index(shape.slabRows()));
-      auto byRows = [&](bool adds) { storeRows(first, left, tiles, tile.blockIndex, adds); };
+      auto byRows = [&](bool adds) { storeRows(first, left, col, tiles, tile.blockIndex, adds); };
       bool copied = !hasEpilogue() && copies(result), added = op.getAddend() && copies(op.getAddend());
       if (!copied && !added)
         return byRows(bool(op.getAddend()));
@@ -288,7 +302,7 @@ private:
           arith::CmpIOp::create(b, loc, CmpIPredicate::eq, left, e.index(shape.slabRows())),
           [&] {
             if (copied && (added || !op.getAddend()))
-              hopper::CopyPassedOp::create(b, loc, tiles.front(), e.outputBuffer(result), first, firstCol);
+              hopper::CopyPassedOp::create(b, loc, tiles.front(), e.outputBuffer(result), first, col);
             else
               byRows(op.getAddend() && !added);
           },
@@ -311,11 +325,12 @@ private:
       row = tile.firstRow, col = firstCol, rows = tile.rows, addend = e.inputBuffer(addend);
     else
       addend = {};
-    auto op = hopper::FinishOp::create(b, loc, sums, addend, row, col, rows, shape.panels, shape.buffers, finishLayout);
+    auto op =
+        hopper::FinishOp::create(b, loc, sums, addend, row, col, rows, shape.panels, shape.pieces, shape.buffers, finishLayout);
     OpBuilder::InsertionGuard guard(b);
     SmallVector<Type> types{b.getIndexType()};
     if (!sums.empty())
-      types.append(shape.panels, hopper::PassedType::get(b.getContext(), e.R, e.C, passedElement()));
+      types.append(shape.panels, hopper::PassedType::get(b.getContext(), e.R, shape.passedCols(), passedElement()));
     Block *block = b.createBlock(&op.getBody(), {}, types, SmallVector<Location>(types.size(), loc));
     e.within(finishLayout, [&] { body(block->getArgument(0), block->getArguments().drop_front()); });
   }
@@ -323,22 +338,19 @@ private:
   /// Whether the kernel's results are made from the product's rather than that alone.
   bool hasEpilogue() const { return e.ops.ops.size() > 1; }
 
-  /// Whether the copy engine may bring whole slabs to or from a matrix in the result's shape: rows that it can reach, of what
-  /// is passed.
+  /// Whether the copy engine may bring whole slabs to or from a matrix in the result's shape.
   bool copies(Value matrix) {
-    Type element = llvm::cast<RankedTensorType>(matrix.getType()).getElementType();
-    int64_t cols = resultShape.back(), bits = element.getIntOrFloatBitWidth();
-    return element == passedElement() && !ShapedType::isDynamic(cols) && cols * bits % 128 == 0 &&
-           shape.cols * bits % (hopper::StagedType::kRowBytes * 8) == 0;
+    return reachable(op, matrix) &&
+           shape.cols * passedElement().getIntOrFloatBitWidth() % (8 * hopper::StagedType::kRowBytes) == 0;
   }
 
-  /// The kernel's results for `count` rows, a few at a time, from tiles that were passed, or from zeros; `adds`: the addend is
-  /// still to be added.
-  void storeRows(Value first, Value count, ValueRange tiles, Value blockIndex, bool adds) {
-    Chunk chunk{firstCol, {}};
+  /// The kernel's results for `count` rows and the columns that are passed at once, a few rows at a time, from tiles that were
+  /// passed, or from zeros; `adds`: the addend is still to be added.
+  void storeRows(Value first, Value count, Value col, ValueRange tiles, Value blockIndex, bool adds) {
+    Chunk chunk{col, {}};
     if (Value limit = columnLimit()) // a tile of a cluster's last block may lie beyond it
       chunk.valid = arith::MinUIOp::create(
-          b, loc, arith::SubIOp::create(b, loc, arith::MaxUIOp::create(b, loc, limit, firstCol), firstCol), e.index(e.C));
+          b, loc, arith::SubIOp::create(b, loc, arith::MaxUIOp::create(b, loc, limit, col), col), e.index(e.C));
     e.loop(e.index(0), count, e.index(e.R), [&](Value skipped) {
       Value row = e.add(first, skipped);
       e.beginTile(
@@ -476,7 +488,8 @@ private:
     finish({}, {}, [&](Value, ValueRange) {
       auto clear = [&](Value begin, Value end) {
         Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
-        storeRows(begin, count, {}, {}, /*adds=*/false);
+        for (int64_t piece = 0; piece < shape.pieces; ++piece)
+          storeRows(begin, count, e.addTo(firstCol, piece * shape.passedCols()), {}, {}, /*adds=*/false);
       };
       auto [first, last] = grouped->bounds();
       clear(e.index(0), first);
@@ -544,6 +557,8 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
                   : int64_t(llvm::cast<RankedTensorType>(type).getElementTypeBitWidth());
   };
   mx::KernelOps ops = mx::KernelOps::of(kernel);
+  Value addend = op.getAddend();
+  needs.addsCopies = addend && ops.ops.size() == 1 && reachable(op, addend) && reachable(op, op->getResult(0));
   for (Value output : ops.outputs)
     needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
   llvm::SmallDenseSet<Value> read;

@@ -130,7 +130,10 @@ LogicalResult FinishOp::verify() {
   SmallVector<Type> wanted{IndexType::get(getContext())};
   for (Value tile : getTiles().take_front(getTiles().empty() ? 0 : size_t(together))) {
     VectorType type = tileOf(tile);
-    wanted.push_back(PassedType::get(getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType()));
+    if (type.getDimSize(1) % int64_t(getPieces()))
+      return emitOpError() << "expected " << getPieces() << " equal pieces, but got " << type;
+    wanted.push_back(
+        PassedType::get(getContext(), type.getDimSize(0), type.getDimSize(1) / int64_t(getPieces()), type.getElementType()));
   }
   if (TypeRange(getBody().getArgumentTypes()) != TypeRange(wanted))
     return emitOpError() << "expected a region that takes its number and " << (wanted.size() - 1) << " passed tiles";

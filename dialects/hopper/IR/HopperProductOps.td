@@ -104,6 +104,9 @@ def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, AttrSizedOperandSegment
     In it, tiles have the given layout. `hopper-specialize-warps` gives it to warps of its own, which work while the others
     compute the next tiles; `buffers` times `together` tiles may be on their way.
 
+    `pieces`: tiles are passed so many columns at a time: the region runs for every piece, from left to right, before it does
+    for the next tile. Its number counts pieces.
+
     `onto`: tile n, of R rows, is added to that of the memref at [row + n * R, col] where that has all its rows among the first
     `rows` (from `row` on), before the region gets it. The copy engine brings it while the tile is still computed.
 
@@ -118,15 +121,19 @@ def Hopper_FinishOp : Hopper_Op<"finish", [NoTerminator, AttrSizedOperandSegment
     ```
   }];
   let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, Optional<AnyMemRef>:$addend, Optional<Index>:$row,
-                   Optional<Index>:$col, Optional<Index>:$rows, I64Attr:$together, I64Attr:$buffers, Hopper_LayoutAttr:$layout);
+                   Optional<Index>:$col, Optional<Index>:$rows, I64Attr:$together,
+                   DefaultValuedAttr<ConfinedAttr<I64Attr, [IntPositive]>, "1">:$pieces, I64Attr:$buffers,
+                   Hopper_LayoutAttr:$layout);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     (`(` $tiles^ `:` type($tiles) `)`)? (`onto` $addend^ `[` $row `,` $col `]` `rows` $rows `:` type($addend))? `together`
-    $together `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
+    $together (`pieces` $pieces^)? `buffers` $buffers `layout` $layout attr-dict-with-keyword $body
   }];
   let extraClassDeclaration = [{
-    /// Of the tiles that one run of the region takes.
+    /// Of the tiles, or pieces of them, that one run of the region takes.
     int64_t passedBytes();
+    /// How often the region runs for tiles.
+    int64_t runs() { return int64_t(getTiles().size()) / int64_t(getTogether()) * int64_t(getPieces()); }
   }];
   let hasVerifier = 1;
 }
@@ -259,8 +266,9 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     empty once the computing threads of all blocks have released it.
 
     From `compute` to `finish`, tiles are passed in units of `passed` bytes, through `buffers` places at the beginning of shared
-    memory that take turns, each with a pair of barriers of its own. With `fills`, the side that finishes says when a place may be
-    written to, having filled it with what tiles are added to; else places are empty at first, and when they are given back.
+    memory that take turns, each with barriers of its own. Places are empty at first, and when they are given back. With `fill`,
+    one thread more runs ahead of both sides: it fills empty places with what tiles are added to, and then says that they may be
+    written to.
 
     Example:
     ```mlir
@@ -281,17 +289,23 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     ```
   }];
   let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, DefaultValuedAttr<I64Attr, "0">:$passedBytes,
-                   DefaultValuedAttr<I64Attr, "0">:$buffers, UnitAttr:$fills, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
+                   DefaultValuedAttr<I64Attr, "0">:$buffers, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
                    OptionalAttr<I64Attr>:$shared);
-  let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish);
+  let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish,
+                 VariadicRegion<SizedRegion<1>>:$fill);
   let assemblyFormat = [{
-    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers (`fills` $fills^)?)?
-    (`layout` $finishLayout^)?
-    (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish
+    `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers)? (`layout` $finishLayout^)?
+    (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish (`fill` $fill^)?
   }];
   let extraClassDeclaration = [{
+    static constexpr int64_t kBarrierBytes = 8;
+    /// Of a place of the tiles that are passed: full, empty and, where places are filled, ready.
+    int64_t barriersAPlace() { return fills() ? 3 : 2; }
     /// Of the ring, of its barriers and of those of the tiles that are passed.
-    int64_t sharedBytes() { return getStages() * (getBytes() + 16) + getBuffers() * 16; }
+    int64_t sharedBytes() {
+      return getStages() * (getBytes() + 2 * kBarrierBytes) + getBuffers() * barriersAPlace() * kBarrierBytes;
+    }
+    bool fills() { return !getFill().empty(); }
     bool hasScales() { return !getScales().empty() && !getScales().front().empty(); }
     bool finishes() { return !getFinish().empty() && !getFinish().front().empty(); }
   }];
@@ -374,8 +388,10 @@ def Hopper_ReleaseOp : Hopper_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]
 
 def Hopper_HandOverOp : Hopper_Op<"hand_over", [AttrSizedOperandSegments, MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "passes tiles to the threads that finish them, once there is room; `adds`: added to what is there";
-  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, Optional<I1>:$adds);
-  let assemblyFormat = "$tiles (`adds` $adds^)? attr-dict `:` type($tiles)";
+  let description = "Of each of `pieces` equal parts of the columns, part `piece`.";
+  let arguments = (ins Variadic<AnyVectorOfNonZeroRank>:$tiles, Optional<I1>:$adds, DefaultValuedAttr<I64Attr, "0">:$piece,
+                   DefaultValuedAttr<I64Attr, "1">:$pieces);
+  let assemblyFormat = "$tiles (`adds` $adds^)? (`piece` $piece^)? (`of` $pieces^)? attr-dict `:` type($tiles)";
 }
 
 def Hopper_FillOp : Hopper_Op<"fill", [MemoryEffects<[MemRead, MemWrite]>]> {

@@ -58,6 +58,14 @@ static Value rowsOf(FinishOp finish, OpBuilder &b) {
   return arith::ConstantIndexOp::create(b, finish.getLoc(), tile.getDimSize(0));
 }
 
+/// Of the tiles that one run of the region takes.
+static Value numberOfTile(FinishOp finish, Value run, OpBuilder &b) {
+  if (finish.getPieces() == 1)
+    return run;
+  return arith::DivUIOp::create(b, finish.getLoc(), run,
+                                arith::ConstantIndexOp::create(b, finish.getLoc(), int64_t(finish.getPieces())));
+}
+
 /// Whether the tile with a number has all its rows.
 static Value isWhole(FinishOp finish, Value number, Value rows, OpBuilder &b) {
   Location loc = finish.getLoc();
@@ -65,13 +73,14 @@ static Value isWhole(FinishOp finish, Value number, Value rows, OpBuilder &b) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, rows, arith::MulIOp::create(b, loc, next, rowsOf(finish, b)));
 }
 
-/// What one side that fetches runs: the loops and branches around its fetches, and what these and the fetches need.
+/// What one side runs: the loops and branches around its operations, and what these and they need. Fetches name the sides
+/// that fetch, FinishOp the one that finishes, FillOp the one that fills places with what is added to.
 template <typename Fetch> class Slice {
 public:
   Slice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages) : function(function), stages(stages) {}
 
   LogicalResult collect() {
-    if (std::is_same_v<Fetch, FinishOp>)
+    if (!kFetches)
       return collectMarked();
     for (auto &[block, stage] : stages) {
       for (Operation *fetch : stage.fetches)
@@ -90,7 +99,10 @@ public:
     size_t left = llvm::count_if(from, [](Operation &op) { return llvm::isa<Fetch>(op); });
     for (Operation &op : from) {
       if (auto finish = llvm::dyn_cast<FinishOp>(op); finish && alsoRuns(op)) {
-        run(finish, b, mapping);
+        if constexpr (std::is_same_v<Fetch, FillOp>)
+          fill(finish, b, mapping);
+        else
+          run(finish, b, mapping);
       } else if (llvm::isa<Fetch>(op)) {
         if (--left == 0) // all operands are there
           copy(stage->second, b, mapping);
@@ -103,10 +115,13 @@ public:
   }
 
 private:
-  /// What the side runs beside its fetches; of the side that finishes, all it runs.
+  static constexpr bool kFetches = !std::is_same_v<Fetch, FinishOp> && !std::is_same_v<Fetch, FillOp>;
+
+  /// What the side runs beside its fetches; of the sides that fetch nothing, all they run.
   static bool alsoRuns(Operation &op) {
-    return (std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op)) ||
-           (std::is_same_v<Fetch, FinishOp> && llvm::isa<FinishOp>(op));
+    auto finish = llvm::dyn_cast<FinishOp>(op);
+    return (std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op)) || (std::is_same_v<Fetch, FinishOp> && finish) ||
+           (std::is_same_v<Fetch, FillOp> && finish && finish.getAddend());
   }
 
   LogicalResult collectMarked() {
@@ -115,11 +130,13 @@ private:
         return WalkResult::advance();
       SmallVector<Value> operands;
       if (auto finish = llvm::dyn_cast<FinishOp>(op)) { // not the tiles, which are passed
-        llvm::SetVector<Value> outside;
-        getUsedValuesDefinedAbove(finish.getBody(), outside);
-        operands = outside.takeVector();
-        if (finish.getAddend())
+        if (std::is_same_v<Fetch, FillOp>) {
           operands.append({finish.getAddend(), finish.getRow(), finish.getCol(), finish.getRows()});
+        } else {
+          llvm::SetVector<Value> outside;
+          getUsedValuesDefinedAbove(finish.getBody(), outside);
+          operands = outside.takeVector();
+        }
       } else {
         operands = op->getOperands();
       }
@@ -128,33 +145,50 @@ private:
     return success(!walk.wasInterrupted());
   }
 
-  /// The region of `finish`, once for every tile, or few of them, that is passed.
+  /// Goes on in a loop over what is passed, where that is several pieces or tiles. The number of the run.
+  Value eachRun(FinishOp finish, OpBuilder &b) {
+    Location loc = finish.getLoc();
+    Value number = arith::ConstantIndexOp::create(b, loc, 0);
+    if (finish.runs() <= 1)
+      return number;
+    Value end = arith::ConstantIndexOp::create(b, loc, finish.runs()), step = arith::ConstantIndexOp::create(b, loc, 1);
+    auto loop = scf::ForOp::create(b, loc, number, end, step);
+    b.setInsertionPointToStart(loop.getBody());
+    return loop.getInductionVar();
+  }
+
+  /// What tiles are added to, ahead of them.
+  void fill(FinishOp finish, OpBuilder &b, IRMapping &mapping) {
+    Location loc = finish.getLoc();
+    OpBuilder::InsertionGuard guard(b);
+    Value run = eachRun(finish, b), number = numberOfTile(finish, run, b);
+    auto type = llvm::cast<PassedType>(finish.getBody().getArgument(1).getType());
+    Value row = arith::AddIOp::create(b, loc, mapping.lookupOrDefault(finish.getRow()),
+                                      arith::MulIOp::create(b, loc, number, rowsOf(finish, b)));
+    Value col = mapping.lookupOrDefault(finish.getCol());
+    if (finish.getPieces() > 1) {
+      Value piece = arith::RemUIOp::create(b, loc, run, arith::ConstantIndexOp::create(b, loc, int64_t(finish.getPieces())));
+      col = arith::AddIOp::create(b, loc, col,
+                                  arith::MulIOp::create(b, loc, piece, arith::ConstantIndexOp::create(b, loc, type.getCols())));
+    }
+    FillOp::create(b, loc, mapping.lookupOrDefault(finish.getAddend()), row, col,
+                   isWhole(finish, number, mapping.lookupOrDefault(finish.getRows()), b), type);
+  }
+
+  /// The region of `finish`, once for everything that is passed.
   void run(FinishOp finish, OpBuilder &b, IRMapping &mapping) {
     Location loc = finish.getLoc();
     OpBuilder::InsertionGuard guard(b);
     Block &body = finish.getBody().front();
-    int64_t count = int64_t(finish.getTiles().size()) / int64_t(finish.getTogether());
-    Value number = arith::ConstantIndexOp::create(b, loc, 0);
-    if (count > 1) {
-      Value end = arith::ConstantIndexOp::create(b, loc, count), step = arith::ConstantIndexOp::create(b, loc, 1);
-      auto loop = scf::ForOp::create(b, loc, number, end, step);
-      number = loop.getInductionVar();
-      b.setInsertionPointToStart(loop.getBody());
-    }
-    mapping.map(body.getArgument(0), number);
-    if (finish.getAddend()) {
-      Value row = arith::AddIOp::create(b, loc, mapping.lookupOrDefault(finish.getRow()),
-                                        arith::MulIOp::create(b, loc, number, rowsOf(finish, b)));
-      FillOp::create(b, loc, mapping.lookupOrDefault(finish.getAddend()), row, mapping.lookupOrDefault(finish.getCol()),
-                     isWhole(finish, number, mapping.lookupOrDefault(finish.getRows()), b), body.getArgument(1).getType());
-    }
-    if (count) {
+    mapping.map(body.getArgument(0), eachRun(finish, b));
+    bool passes = finish.runs();
+    if (passes) {
       auto take = TakeOp::create(b, loc, ValueRange(body.getArguments()).drop_front().getTypes());
       mapping.map(ValueRange(body.getArguments()).drop_front(), take.getTiles());
     }
     for (Operation &op : body)
       b.clone(op, mapping);
-    if (count)
+    if (passes)
       GiveBackOp::create(b, loc);
   }
 
@@ -345,7 +379,8 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     Slice<FetchOp> tileSide(function, stages);
     Slice<FetchScalesOp> scaleSide(function, stages);
     Slice<FinishOp> finishSide(function, stages);
-    if (failed(tileSide.collect()) || failed(scaleSide.collect()) || failed(finishSide.collect()))
+    Slice<FillOp> fillSide(function, stages);
+    if (failed(tileSide.collect()) || failed(scaleSide.collect()) || failed(finishSide.collect()) || failed(fillSide.collect()))
       return signalPassFailure();
     SmallVector<FinishOp> finishes;
     function.walk([&](FinishOp op) { finishes.push_back(op); });
@@ -362,8 +397,9 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
       }
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
-    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers, fills,
-                                 finishes.empty() ? LayoutAttr() : finishes.front().getLayout(), IntegerAttr());
+    auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers,
+                                 finishes.empty() ? LayoutAttr() : finishes.front().getLayout(), IntegerAttr(),
+                                 /*fillCount=*/fills);
     IRMapping mapping;
     b.createBlock(&roles.getTiles());
     tileSide.clone(entry, b, mapping);
@@ -375,6 +411,11 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     b.createBlock(&roles.getFinish());
     if (!finishes.empty())
       finishSide.clone(entry, b, mapping);
+    mapping.clear();
+    if (fills) {
+      b.createBlock(&roles.getFill().front());
+      fillSide.clone(entry, b, mapping);
+    }
     Block *compute = b.createBlock(&roles.getCompute());
     auto &ops = entry.getOperations();
     compute->getOperations().splice(compute->end(), ops, ops.begin(), Block::iterator(roles));
@@ -398,7 +439,8 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
           b.setInsertionPointAfter(source);
         adds = isWhole(finish, arith::ConstantIndexOp::create(b, finish.getLoc(), int64_t(i)), finish.getRows(), b);
       }
-      HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together), adds);
+      for (uint64_t piece = 0; piece < finish.getPieces(); ++piece)
+        HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together), adds, piece, finish.getPieces());
     }
     finish.erase();
   }

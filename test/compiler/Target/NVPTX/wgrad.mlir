@@ -26,7 +26,7 @@
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<?x512x128xi8> -> <128 x 128 x f8E4M3FN>
 // TILED: hopper.fetch_scales {{.+}} -> <4>
 // TILED: hopper.prefetch %arg5[{{.+}}] : memref<8x512x512xf32>, !hopper.staged<256 x 32 x f32>
-// TILED: hopper.finish({{.+}}) onto %arg5[{{.+}}] rows {{.+}} : memref<8x512x512xf32> together 1 buffers 1
+// TILED: hopper.finish({{.+}}) onto %arg5[{{.+}}] rows {{.+}} : memref<8x512x512xf32> together 1 pieces 4 buffers 4
 
 // CHECK-LABEL: .visible .entry gradient_1
 // CHECK: wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3

@@ -120,21 +120,29 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 
 // -----
 
-// What others finish: the sums are handed over one by one, each onto its part of the addend; the side that finishes has the
-// loop over them.
+// What others finish: the sums are handed over piece by piece, each onto its part of the addend, which a side of its own brings
+// ahead; the sides that finish and fill have the loop over them.
 // CHECK-LABEL: func.func @finished
-// CHECK: hopper.roles stages 2 bytes 32768 tiles 32768 passed 65536 buffers 1 fills layout <4 x 128
+// CHECK: hopper.roles stages 2 bytes 32768 tiles 32768 passed 32768 buffers 3 layout <8 x 64
 // CHECK: } compute {
-// CHECK: hopper.hand_over %{{.+}} adds %{{.+}} : vector<128x128xf32>
-// CHECK: hopper.hand_over %{{.+}} adds %{{.+}} : vector<128x128xf32>
+// CHECK: hopper.hand_over %{{.+}} adds %[[A:.+]] of 2 : vector<128x128xf32>
+// CHECK: hopper.hand_over %{{.+}} adds %[[A]] piece 1 of 2 : vector<128x128xf32>
+// CHECK: hopper.hand_over %{{.+}} adds %[[B:.+]] of 2 : vector<128x128xf32>
+// CHECK: hopper.hand_over %{{.+}} adds %[[B]] piece 1 of 2 : vector<128x128xf32>
 // CHECK-NOT: hopper.store
 // CHECK: } finish {
 // CHECK: scf.for
-// CHECK: hopper.fill %{{.+}}[%{{.+}}, %{{.+}}] if %{{.+}} : memref<?x128xf32>, !hopper.passed<128 x 128 x f32>
-// CHECK: %[[T:.+]] = hopper.take : !hopper.passed<128 x 128 x f32>
+// CHECK: %[[T:.+]] = hopper.take : !hopper.passed<128 x 64 x f32>
 // CHECK: hopper.read_passed %[[T]]
 // CHECK: hopper.store
 // CHECK: hopper.give_back
+// CHECK: } fill {
+// CHECK: scf.for %[[RUN:.+]] = %{{.+}} to %{{.+}} step
+// CHECK: %[[TILE:.+]] = arith.divui %[[RUN]], %{{.+}}
+// CHECK: arith.muli %[[TILE]], %{{.+}}
+// CHECK: %[[PIECE:.+]] = arith.remui %[[RUN]], %{{.+}}
+// CHECK: arith.muli %[[PIECE]], %{{.+}}
+// CHECK: hopper.fill %{{.+}}[%{{.+}}, %{{.+}}] if %{{.+}} : memref<?x128xf32>, !hopper.passed<128 x 64 x f32>
 func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?x128xf32>, %out: memref<?x128xf32>)
     attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 2 : i64} {
   %c0 = arith.constant 0 : index
@@ -142,11 +150,11 @@ func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?
   %b = hopper.fetch %m[%n, %c0] : memref<?x128xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
   %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
   hopper.finish (%p, %p : vector<128x128xf32>, vector<128x128xf32>) onto %acc[%row, %c0] rows %n : memref<?x128xf32>
-      together 1 buffers 1 layout <4 x 128, threads = 4 x 32, vector = 4, rowGroup = 1> {
-  ^bb0(%number: index, %tile: !hopper.passed<128 x 128 x f32>):
-    %v = hopper.read_passed %tile[%c0] : !hopper.passed<128 x 128 x f32> -> vector<4x128xf32>
-    %r = hopper.rows %row : vector<4x1xi32>
-    hopper.store %v to %out rows %r cols %c0 : vector<4x128xf32>, memref<?x128xf32>, vector<4x1xi32>
+      together 1 pieces 2 buffers 3 layout <8 x 64, threads = 8 x 16, vector = 4, rowGroup = 1> {
+  ^bb0(%number: index, %tile: !hopper.passed<128 x 64 x f32>):
+    %v = hopper.read_passed %tile[%c0] : !hopper.passed<128 x 64 x f32> -> vector<8x64xf32>
+    %r = hopper.rows %row : vector<8x1xi32>
+    hopper.store %v to %out rows %r cols %c0 : vector<8x64xf32>, memref<?x128xf32>, vector<8x1xi32>
   }
   return
 }
