@@ -137,10 +137,10 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 // CHECK: hopper.store
 // CHECK: hopper.give_back
 // CHECK: } fill {
-// CHECK: scf.for %[[RUN:.+]] = %{{.+}} to %{{.+}} step
-// CHECK: %[[TILE:.+]] = arith.divui %[[RUN]], %{{.+}}
+// CHECK: scf.for %[[N:.+]] = %{{.+}} to %{{.+}} step
+// CHECK: %[[TILE:.+]] = arith.divui %[[N]], %{{.+}}
 // CHECK: arith.muli %[[TILE]], %{{.+}}
-// CHECK: %[[PIECE:.+]] = arith.remui %[[RUN]], %{{.+}}
+// CHECK: %[[PIECE:.+]] = arith.remui %[[N]], %{{.+}}
 // CHECK: arith.muli %[[PIECE]], %{{.+}}
 // CHECK: hopper.fill %{{.+}}[%{{.+}}, %{{.+}}] if %{{.+}} : memref<?x128xf32>, !hopper.passed<128 x 64 x f32>
 func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?x128xf32>, %out: memref<?x128xf32>)
