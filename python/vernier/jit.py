@@ -125,6 +125,18 @@ def _dtypes_of_results(outputs: Any) -> dict[int, DType]:
     return found
 
 
+def _arrays_of(output: Output, value: Any) -> list[Any]:
+    """What a caller gave for a result, as the program's buffers."""
+    if output.format is not None:
+        if not isinstance(value, ScaledTensor) or (value.format.name, value.axis, value.grouped) != (
+            output.format.name, output.axis, output.grouped):  # fmt: skip
+            raise LaunchError(f"out: expected a ScaledTensor of {output.format.name} along axis {output.axis}, but got {value!r}")
+        return [value.payload, value.scales] + ([] if value.tensor_scale is None else [value.tensor_scale])
+    if kinds.kind_of(value) is None:
+        raise LaunchError(f"out: expected an array, but got {type(value).__name__}")
+    return [value if output.layout == "full" else value.reshape(-1)]
+
+
 class Program:
     """One compiled specialisation of a function."""
 
@@ -148,7 +160,7 @@ class Program:
 
         return re.sub(r"argument (\d+)", name, message)
 
-    def call(self, values: list[CallValue], originals: list[Any]) -> Any:
+    def call(self, values: list[CallValue], originals: list[Any], out: Any = None) -> Any:
         try:
             device = _device_of(values, originals)
         except LaunchError as error:
@@ -161,8 +173,34 @@ class Program:
                 plan = self.program.prepare(raws)
             except LaunchError as error:
                 raise LaunchError(self._readable(str(error))) from None
-            results = kinds.run(self.program, raws, plan, kind, device, self._result_dtypes)
-        return self._assemble(self.trace.outputs, results, originals)
+            given = None if out is None else self._given(out, len(plan))
+            results = kinds.run(self.program, raws, plan, kind, device, self._result_dtypes, given)
+        return self._assemble(self.trace.outputs, results, originals) if out is None else out
+
+    def _given(self, out: Any, count: int) -> list[list[Any]]:
+        """The arrays of `out`, which is put together as the results are, for each of the program's results."""
+        given: list[list[Any]] = [[] for _ in range(count)]
+
+        def visit(tree: Any, value: Any) -> None:
+            if isinstance(tree, Output):
+                if tree.result is None or given[tree.result]:
+                    raise LaunchError("out: a result that is an argument or another result has no memory of its own")
+                given[tree.result] = _arrays_of(tree, value)
+            elif tree[0] == "constant":
+                return
+            elif tree[0] == "dict":
+                if not isinstance(value, dict) or value.keys() != {k for k, _ in tree[1]}:
+                    raise LaunchError(f"out: expected a dict with {', '.join(repr(k) for k, _ in tree[1])}")
+                for k, v in tree[1]:
+                    visit(v, value[k])
+            else:
+                if not isinstance(value, (list, tuple)) or len(value) != len(tree[1]):
+                    raise LaunchError(f"out: expected {len(tree[1])} results in a {tree[0]}")
+                for inner, v in zip(tree[1], value):
+                    visit(inner, v)
+
+        visit(self.trace.outputs, out)
+        return given
 
     def _assemble(self, tree: Any, results: list[Any], originals: list[Any]) -> Any:
         if isinstance(tree, Output):
@@ -189,7 +227,12 @@ class Program:
 
 
 class Jit:
-    """A compiled function. Call it with arrays; it compiles once for every combination of types and column sizes."""
+    """A compiled function. Call it with arrays; it compiles once for every combination of types and column sizes.
+
+    With `out`, results are written to arrays of the caller: put together as the results are, of their shapes and types, contiguous,
+    on their device (or a peer's memory that is mapped there), and apart from all arguments. `out` is returned.
+    Raises LaunchError where it is anything else.
+    """
 
     def __init__(self, function: Callable[..., Any], kernels: int = 0) -> None:
         functools.update_wrapper(self, function)
@@ -205,6 +248,10 @@ class Jit:
             self._parameters = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None) if "out" not in self._parameters else None
+        if out is not None:
+            program, values, originals = self._prepare(args, kwargs)
+            return program.call(values, originals, out)
         if self._fast is not None and not kwargs:
             result = self._fast.call(args)
             if result is not NotImplemented:

@@ -241,20 +241,52 @@ Result = tuple[tuple[int, ...], list[Any]]
 
 
 def run(
-    program: _vernier.Program, raws: list[Raw], plan: list[Any], kind: Kind, device: int, result_dtypes: dict[int, DType]
+    program: _vernier.Program,
+    raws: list[Raw],
+    plan: list[Any],
+    kind: Kind,
+    device: int,
+    result_dtypes: dict[int, DType],
+    given: list[list[Any]] | None = None,
 ) -> list[Result]:
-    """Runs a program on its arguments; results are new arrays of a library, of the shapes in `plan` (`Program.prepare`).
+    """Runs a program on its arguments; results are arrays of a library, of the shapes in `plan` (`Program.prepare`).
 
-    `result_dtypes` names the types of results that the runtime knows only as bytes.
+    `result_dtypes` names the types of results that the runtime knows only as bytes; `given` are arrays to write them to, in
+    place of new ones. Raises LaunchError for a given array of another shape, type or device, or one that is not contiguous.
     """
-    made = [
-        [
-            kind.empty(tuple(shape), (result_dtypes.get(i) if len(buffers) == 1 else None) or dtypes.BY_MLIR[element], device)
-            for element, shape in buffers
+
+    def dtype(result: int) -> DType:
+        element = dtypes.BY_MLIR[plan[result][1][0][0]]
+        return (result_dtypes.get(result) if len(plan[result][1]) == 1 else None) or element
+
+    if given is None:
+        made = [
+            [kind.empty(tuple(shape), dtype(i) if j == 0 else dtypes.BY_MLIR[element], device) for j, (element, shape) in enumerate(buffers)]
+            for i, (_, buffers) in enumerate(plan)
         ]
-        for i, (_, buffers) in enumerate(plan)
-    ]
-    outs = [(shape, [view(a).address for a in arrays]) for (shape, _), arrays in zip(plan, made)]
+        outs = [(shape, [view(a).address for a in arrays]) for (shape, _), arrays in zip(plan, made)]
+    else:
+        outs = []
+        for i, ((shape, buffers), arrays) in enumerate(zip(plan, given)):
+            types = [dtype(i) if j == 0 else dtypes.BY_MLIR[element] for j, (element, _) in enumerate(buffers)]
+            outs.append((shape, [_written(a, tuple(s), t, device) for a, (_, s), t in zip(arrays, buffers, types)]))
+        made = given
     program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
     kind.finish(device)
     return [(shape, [kind.wrap(a) for a in arrays]) for (shape, _), arrays in zip(plan, made)]
+
+
+def _written(array: Any, shape: tuple[int, ...], dtype: DType, device: int) -> int:
+    """The address of an array that a caller gave for a result."""
+    seen = view(array, codes=dtype.name == "uint8")
+    own = getattr(array, "data_ptr", None)
+    address = own() if own is not None else getattr(getattr(array, "ctypes", None), "data", seen.address)
+    if seen.shape != shape or seen.dtype.mlir != dtype.mlir or seen.device != device:
+        where = "the CPU" if device == HOST else f"cuda:{device}"
+        raise LaunchError(
+            f"out: expected {dtype.name} of shape {shape} on {where}, but got {seen.dtype.name} of shape {seen.shape} on "
+            f"{'the CPU' if seen.device == HOST else f'cuda:{seen.device}'}"
+        )
+    if address != seen.address:  # what was seen is a copy
+        raise LaunchError("out: expected contiguous arrays, on a GPU aligned to 16 bytes")
+    return seen.address

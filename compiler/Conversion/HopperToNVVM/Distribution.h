@@ -13,8 +13,6 @@ class CodeWords;
 
 // Of the ring, in the order of `hopper.roles`: the data of all slots, then a pair of barriers each.
 inline constexpr int64_t kBarrierBytes = hopper::RolesOp::kBarrierBytes;
-/// Threads that fetch scales, the last of their warpgroup: each fetches that of its number, and every 96th after it.
-inline constexpr int64_t kScaleThreads = 96;
 inline constexpr unsigned kClusterSpace = 7; ///< shared memory of a cluster's blocks, for LLVM.
 // Descriptors of operands say where they begin in units of 16 bytes, in their low words.
 inline constexpr int64_t kDescriptorUnit = 16, kDescriptorLow = 1 << 16;
@@ -99,6 +97,10 @@ private:
   mlir::LogicalResult commit(hopper::CommitOp op);
   mlir::LogicalResult readScales(hopper::ReadScalesOp op);
   mlir::Value scaleOf(mlir::Value word, mlir::Value at);
+  /// Of the warpgroup that fetches, one thread of the first warp fetches tiles, one of the second fills places, where they are
+  /// filled, and all of the other warps fetch scales: each that of its number, and every scaleThreads()-th after it. No warp
+  /// has two tasks: its threads would wait for one another.
+  int64_t scaleThreads() { return hopper::kWarpgroup - (roles.fills() ? 2 : 1) * 32; }
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
 
   // --- PassedTiles.cpp ---

@@ -88,7 +88,8 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     for (uint64_t slot = 0; slot < op.getStages(); ++slot) {
       Slot one = ringStart;
       one.barriers = CodeWords(b, loc).add(one.barriers, i32(2 * kBarrierBytes * int64_t(slot)));
-      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(op.hasScales() ? 1 + kScaleThreads : 1), Value());
+      NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, true), i32(op.hasScales() ? 1 + scaleThreads() : 1),
+                                   Value());
       NVVM::MBarrierInitOp::create(b, loc, barrierOf(one.barriers, false), i32(warps * (32 + cluster - 1)), Value());
     }
     for (uint64_t place = 0; place < op.getBuffers(); ++place) {
@@ -146,7 +147,7 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     return failure();
   if (!op.hasScales())
     return success();
-  firstScaleThread = fetching - kScaleThreads;
+  firstScaleThread = fetching - scaleThreads();
   return side(arith::CmpIOp::create(b, loc, CmpIPredicate::uge, thread, i32(firstScaleThread)), op.getScales(), false);
 }
 

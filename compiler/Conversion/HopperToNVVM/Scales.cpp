@@ -11,7 +11,7 @@ using namespace vernier;
 using namespace vernier::simt;
 using arith::CmpIPredicate;
 
-int64_t Distribution::heldScales(int64_t count) { return llvm::divideCeil(count, kScaleThreads); }
+int64_t Distribution::heldScales(int64_t count) { return llvm::divideCeil(count, scaleThreads()); }
 
 LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
   int64_t count = op.getResult().getType().getRows(), cols = op.getResult().getType().getCols(), height = op.getHeight();
@@ -25,7 +25,7 @@ LogicalResult Distribution::loadScales(hopper::LoadScalesOp op) {
   bool beyond = !op.getWhole() && cols > 1 && (ShapedType::isDynamic(width) || width % cols);
   SmallVector<Value> loaded;
   for (int64_t i = 0; i < heldScales(count); ++i) {
-    Value row = arith::MinUIOp::create(b, loc, words.add(mine, i32(i * kScaleThreads)), last); // rows are numbers of 32 bits
+    Value row = arith::MinUIOp::create(b, loc, words.add(mine, i32(i * scaleThreads())), last); // rows are numbers of 32 bits
     if (height > 1)
       row = arith::DivUIOp::create(b, loc, row, i32(height));
     row = toIndex(row);
@@ -71,8 +71,8 @@ LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
     factor = scaleOf(extract(parts(op.getFactor())[0], 0), number(op.getFactorFirst()));
   for (int64_t i = 0; i < heldScales(count); ++i) {
     OpBuilder::InsertionGuard guard(b);
-    Value at = arith::AddIOp::create(b, loc, mine, i32(i * kScaleThreads));
-    if ((i + 1) * kScaleThreads > count)
+    Value at = arith::AddIOp::create(b, loc, mine, i32(i * scaleThreads()));
+    if ((i + 1) * scaleThreads() > count)
       b.setInsertionPointToStart(
           scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::ult, at, i32(count)), false).thenBlock());
     for (int64_t j = 0; j < int64_t(op.getBlocks()); ++j) {
