@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 3;
+inline constexpr int kAbiVersion = 4;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {
@@ -94,6 +94,11 @@ struct CopySpec {
   int from = 0, to = 0; ///< buffers of one shape.
 };
 
+/// An argument and a result that may be the same memory: each element is read for the last time before it is written.
+struct InPlaceSpec {
+  int argument = 0, result = 0; ///< buffers of one shape.
+};
+
 struct Artifact {
   std::string name;
   std::string target; ///< "host" or "sm_90a".
@@ -103,6 +108,7 @@ struct Artifact {
   std::vector<CheckSpec> checks;
   std::vector<KernelSpec> kernels;
   std::vector<CopySpec> copies;
+  std::vector<InPlaceSpec> inPlace;
   std::string code = {}; ///< host: an object file; sm_90a: a cubin, or nothing where the driver is to assemble.
   std::string ptx = {};  ///< sm_90a: what the cubin was assembled from.
 };

@@ -14,7 +14,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LaunchSpec, threads, sharedBytes, waves, clus
                                    warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelSpec, name, buffers, sizes, launch, operations, reasons, schedule, reads, writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopySpec, from, to)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Artifact, name, target, chip, arguments, results, buffers, checks, kernels, copies)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(InPlaceSpec, argument, result)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Artifact, name, target, chip, arguments, results, buffers, checks, kernels, copies, inPlace)
 } // namespace vernier::runtime
 
 using namespace vernier::runtime;

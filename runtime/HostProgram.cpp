@@ -89,6 +89,9 @@ Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vect
   };
   bind(artifact.arguments, arguments);
   bind(artifact.results, results);
+  std::vector<ValueRef> given(arguments.begin(), arguments.end()), made(results.begin(), results.end());
+  if (Status status = checkApart(given.data(), made.data()); !status)
+    return status;
   std::vector<Descriptor> descriptors;
   std::vector<Temporary> temporaries;
   for (size_t i = 0; i < artifact.buffers.size(); ++i) {

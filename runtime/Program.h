@@ -39,6 +39,9 @@ public:
   Status checkShapes(const std::vector<ValueView> &arguments) const;
   /// The sizes alone, for arguments of the right number and ranks. Allocates nothing where all is well.
   Status checkShapes(const ValueRef *arguments) const;
+  /// That no result lies where an argument or another result does, but for those that may (Artifact::inPlace). Allocates
+  /// nothing where all is well.
+  Status checkApart(const ValueRef *arguments, const ValueRef *results) const;
   /// Logical shapes of the results, for a call that passed the checks.
   std::vector<Shape> resultShapes(const std::vector<ValueView> &arguments) const;
   Shape bufferShape(int buffer, const std::vector<Shape> &arguments) const;

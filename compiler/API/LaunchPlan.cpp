@@ -77,8 +77,10 @@ public:
         spec.shape.push_back(exprOf(sizes.get(result, dim)));
       artifact.results.push_back(std::move(spec));
     }
-    for (Operation &op : function.getBody().front().without_terminator())
+    for (Operation &op : function.getBody().front().without_terminator()) {
       describe(llvm::cast<mx::KernelOp>(op));
+      findInPlace(llvm::cast<mx::KernelOp>(op));
+    }
     for (const auto &equality : sizes.equalities()) {
       runtime::CheckSpec check;
       check.left = exprOf(equality.left);
@@ -181,6 +183,19 @@ private:
         spec.reasons.push_back(llvm::cast<StringAttr>(reason).str());
     spec.schedule = scheduleOf(kernel, function);
     artifact.kernels.push_back(std::move(spec));
+  }
+
+  /// What sums are added to may be where they are stored: every tile reads its own part, once, before it stores it.
+  void findInPlace(mx::KernelOp kernel) {
+    mx::ProductInterface product = mx::KernelOps::of(kernel).product();
+    auto addend = product ? llvm::dyn_cast_or_null<BlockArgument>(product.getAddend()) : BlockArgument();
+    auto outer = addend ? llvm::dyn_cast<BlockArgument>(kernel.getOperand(addend.getArgNumber())) : BlockArgument();
+    if (!outer || !outer.hasOneUse() || !addend.hasOneUse())
+      return;
+    for (auto [inner, result] : llvm::zip(kernel.getBody().front().getTerminator()->getOperands(), kernel.getResults()))
+      if (inner == product->getResult(0) && inner.getType() == addend.getType())
+        for (auto [from, to] : llvm::zip(buffers[outer], buffers[result]))
+          artifact.inPlace.push_back({from, to});
   }
 
   static runtime::SizeTerm decodeTerm(Attribute attribute) {

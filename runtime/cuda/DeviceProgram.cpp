@@ -106,12 +106,6 @@ Status DeviceProgram::load(int device) const {
   return loaded ? Status() : Status(loaded.error());
 }
 
-namespace {
-struct Range {
-  const char *begin = nullptr, *end = nullptr;
-};
-} // namespace
-
 static Status encode(const Driver &api, const TensorMapSpec &spec, const BufferSpec &buffer, void *data,
                      const ValueRef *arguments, TensorMap &map) {
   uint64_t sizes[2] = {uint64_t(evaluate(buffer.shape.back(), arguments)), 1};
@@ -142,15 +136,13 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   if (count > kMostBuffers)
     return Error{artifact.name + ": more than " + number(kMostBuffers) + " buffers"};
   void *data[kMostBuffers] = {};
-  Range ranges[kMostBuffers];
-  bool writes[kMostBuffers] = {};
   auto bytesOf = [&](size_t buffer) {
     int64_t bytes = elementBytes(artifact.buffers[buffer].element);
     for (const SizeExpr &size : artifact.buffers[buffer].shape)
       bytes *= evaluate(size, arguments);
     return bytes;
   };
-  auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what, bool written) -> Status {
+  auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what) -> Status {
     for (size_t i = 0; i < specs.size(); ++i)
       for (size_t j = 0; j < specs[i].buffers.size(); ++j) {
         size_t buffer = size_t(specs[i].buffers[j]);
@@ -158,19 +150,15 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
         if (reinterpret_cast<uintptr_t>(data[buffer]) % 16)
           return Error{std::string(what) + " " + number(int64_t(i)) +
                        ": expected memory aligned to 16 bytes; make a copy of the view"};
-        ranges[buffer] = {static_cast<char *>(data[buffer]), static_cast<char *>(data[buffer]) + bytesOf(buffer)};
-        writes[buffer] = written;
       }
     return {};
   };
-  if (Status status = bind(artifact.arguments, arguments, "argument", false); !status)
+  if (Status status = bind(artifact.arguments, arguments, "argument"); !status)
     return status;
-  if (Status status = bind(artifact.results, results, "result", true); !status)
+  if (Status status = bind(artifact.results, results, "result"); !status)
     return status;
-  for (size_t a = 0; a < count; ++a)
-    for (size_t b = 0; b < count && writes[a]; ++b)
-      if (a != b && ranges[a].begin < ranges[b].end && ranges[b].begin < ranges[a].end)
-        return Error{artifact.name + ": a result overlaps " + (writes[b] ? "another result" : "an argument")};
+  if (Status status = checkApart(arguments, results); !status)
+    return status;
 
   Status status;
   auto check = [&](Code code, const char *what) {

@@ -131,7 +131,10 @@ def _weight_gradient(owner: torch.Tensor, dy: Any, x: Any, offsets: torch.Tensor
     main_grad = getattr(owner, "main_grad", None)
     if main_grad is None:
         return functions.weight_gradient(dy, x, offsets, compute).to(owner.dtype)
-    main_grad.copy_(functions.add_weight_gradient(dy, x, offsets, compute, main_grad))
+    if main_grad.is_contiguous() and main_grad.data_ptr() % 16 == 0:
+        functions.add_weight_gradient(dy, x, offsets, compute, main_grad, out=main_grad)
+    else:
+        main_grad.copy_(functions.add_weight_gradient(dy, x, offsets, compute, main_grad))
     return None
 
 

@@ -19,11 +19,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     label = f"vernier::{function.__name__}"
 
     @functools.wraps(function)
-    def call(*args: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
-            return jitted(*args)
+            return jitted(*args, **kwargs)
         with torch.profiler.record_function(label):
-            return jitted(*args)
+            return jitted(*args, **kwargs)
 
     return call
 
