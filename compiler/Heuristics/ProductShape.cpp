@@ -29,10 +29,9 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   int64_t passed = shape.panels * shape.slabRows() * std::max<int64_t>(shape.cols * needs.passedBits / 8, rowBytes);
   shape.buffers = passed > 32 * 1024 ? 1 : 2;
   shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 8);
-  // What is added to takes as long to come as the next tile to be summed: of pieces, as narrow as the copy engine takes them,
-  // some come, some are added to and some leave at once. With whole slabs, 32 weight gradients of 4096 x 7168 from 1024 rows
-  // each took as long as sums and memory one after the other.
-  if (needs.addsCopies && shape.cols * 4 % rowBytes == 0) {
+  // A slab of FP32 leaves room for no other: of pieces, as narrow as the copy engine takes them, some come, some are added to
+  // and some leave at once.
+  if (needs.copied && needs.passedBits == 32 && shape.cols * 4 % rowBytes == 0) {
     shape.pieces = shape.cols * 4 / rowBytes;
     passed /= shape.pieces;
     shape.buffers = std::clamp<int64_t>((sharedBytes - slack - shape.stages * slot) / passed, 1, 8);

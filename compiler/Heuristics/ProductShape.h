@@ -16,7 +16,7 @@ struct ProductNeeds {
   int64_t storedBits = 4;   ///< of the widest element that they store.
   int64_t matrices = 1;     ///< that they read, panels of the product among them.
   bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
-  bool addsCopies = false;  ///< whether the copy engine brings what FP32 sums are added to, and takes the result away.
+  bool copied = false;      ///< whether the copy engine takes the result away, and brings what it is added to.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };

@@ -277,6 +277,7 @@ private:
       scf::YieldOp::create(b, loc, next);
     }
     // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
+    // Who fills places is here earlier, once the tile before has been passed.
     for (Value matrix : besides())
       prefetch(matrix, stored.firstRow, slabs * shape.slabRows());
     SmallVector<Value> passed;
@@ -558,7 +559,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   };
   mx::KernelOps ops = mx::KernelOps::of(kernel);
   Value addend = op.getAddend();
-  needs.addsCopies = addend && ops.ops.size() == 1 && reachable(op, addend) && reachable(op, op->getResult(0));
+  needs.copied = ops.ops.size() == 1 && (!addend || reachable(op, addend)) && reachable(op, op->getResult(0));
   for (Value output : ops.outputs)
     needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
   llvm::SmallDenseSet<Value> read;

@@ -34,9 +34,9 @@
 // CHECK: ld.shared.v2.b32
 // CHECK: add.rn.f32
 // CHECK: st.shared.v2.b32
-// CHECK: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
-// CHECK: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes
-// CHECK: cp.async.bulk.tensor.2d.global.shared::cta
+// CHECK-DAG: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
+// CHECK-DAG: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes
+// CHECK-DAG: cp.async.bulk.tensor.2d.global.shared::cta
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG: 0 bytes spill stores, 0 bytes spill loads

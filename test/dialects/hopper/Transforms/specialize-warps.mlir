@@ -124,6 +124,7 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 // ahead; the sides that finish and fill have the loop over them.
 // CHECK-LABEL: func.func @finished
 // CHECK: hopper.roles stages 2 bytes 32768 tiles 32768 passed 32768 buffers 3 layout <8 x 64
+// CHECK-NOT: hopper.prefetch
 // CHECK: } compute {
 // CHECK: hopper.hand_over %{{.+}} adds %[[A:.+]] of 2 : vector<128x128xf32>
 // CHECK: hopper.hand_over %{{.+}} adds %[[A]] piece 1 of 2 : vector<128x128xf32>
@@ -137,6 +138,7 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 // CHECK: hopper.store
 // CHECK: hopper.give_back
 // CHECK: } fill {
+// CHECK: hopper.prefetch
 // CHECK: scf.for %[[N:.+]] = %{{.+}} to %{{.+}} step
 // CHECK: %[[TILE:.+]] = arith.divui %[[N]], %{{.+}}
 // CHECK: arith.muli %[[TILE]], %{{.+}}
@@ -149,6 +151,7 @@ func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?
   %a = hopper.fetch %m[%row, %c0] : memref<?x128xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
   %b = hopper.fetch %m[%n, %c0] : memref<?x128xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
   %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  hopper.prefetch %acc[%row, %c0] : memref<?x128xf32>, !hopper.staged<256 x 32 x f32>
   hopper.finish (%p, %p : vector<128x128xf32>, vector<128x128xf32>) onto %acc[%row, %c0] rows %n : memref<?x128xf32>
       together 1 pieces 2 buffers 3 layout <8 x 64, threads = 8 x 16, vector = 4, rowGroup = 1> {
   ^bb0(%number: index, %tile: !hopper.passed<128 x 64 x f32>):

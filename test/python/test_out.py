@@ -1,0 +1,121 @@
+"""Results in memory of the caller."""
+
+import numpy as np
+import pytest
+import vernier as vn
+
+
+def _like(value):
+    if isinstance(value, vn.ScaledTensor):
+        scale = None if value.tensor_scale is None else np.zeros_like(value.tensor_scale)
+        return vn.ScaledTensor(np.full_like(value.payload, 7), np.full_like(value.scales, 7), value.format, value.shape, value.axis, scale)
+    return np.full_like(value, 7)
+
+
+@vn.jit
+def several(x):
+    return {"codes": vn.quantize(x, vn.MXFP4), "rest": [x * 2, vn.sum(x, axis=1)]}
+
+
+def _numbers(rows=33, cols=64, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32)
+
+
+@pytest.mark.parametrize("format", [vn.FP8, vn.MXFP4, vn.NVFP4, vn.FP8_BLOCK])
+def test_scaled(format):
+    @vn.jit
+    def f(x):
+        return vn.quantize(x, format)
+
+    x = _numbers(5, 256)
+    expected = f(x)
+    out = _like(expected)
+    assert f(x, out=out) is out
+    np.testing.assert_array_equal(out.payload, expected.payload)
+    np.testing.assert_array_equal(out.scales, expected.scales)
+    if expected.tensor_scale is not None:
+        np.testing.assert_array_equal(out.tensor_scale, expected.tensor_scale)
+
+
+def test_results_of_any_structure():
+    x = _numbers()
+    expected = several(x)
+    out = {"codes": _like(expected["codes"]), "rest": [_like(v) for v in expected["rest"]]}
+    assert several(x, out=out) is out
+    np.testing.assert_array_equal(out["codes"].payload, expected["codes"].payload)
+    for mine, value in zip(out["rest"], expected["rest"]):
+        np.testing.assert_array_equal(mine, value)
+
+
+def test_part_of_a_larger_array():
+    x, large = _numbers(), np.zeros((100, 64), np.float32)
+    vn.jit(lambda x: x * 2)(x, out=large[40:73])
+    np.testing.assert_array_equal(large[40:73], x * 2)
+    assert not large[:40].any() and not large[73:].any()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((33, 65), np.float32), r"expected float32 of shape \(33, 64\)"),
+        (np.zeros((33, 64), np.float64), "float64"),
+        (np.zeros((64, 33), np.float32).T, "contiguous"),
+        ([np.zeros((33, 64), np.float32)], "expected an array"),
+        (vn.quantize(_numbers(), vn.MXFP4), "expected"),
+    ],
+)
+def test_refused(out, message):
+    with pytest.raises((vn.LaunchError, vn.CompileError), match=message):
+        vn.jit(lambda x: x * 2)(_numbers(), out=out)
+
+
+def test_structures_are_compared():
+    with pytest.raises(vn.LaunchError, match="'codes', 'rest'"):
+        several(_numbers(), out={"codes": None})
+    with pytest.raises(vn.LaunchError, match="ScaledTensor"):
+        several(_numbers(), out={"codes": _numbers(), "rest": [_numbers(), _numbers()]})
+
+
+def test_results_apart_from_arguments():
+    x = _numbers()
+    with pytest.raises(vn.LaunchError, match="overlaps argument 0"):
+        vn.jit(lambda x: x[:, :32] * 2)(x, out=x.reshape(-1)[: 33 * 32].reshape(33, 32))
+    both = np.zeros((66, 64), np.float32)
+    with pytest.raises(vn.LaunchError, match="overlaps result 0"):
+        vn.jit(lambda x: (x * 2, x * 3))(x, out=(both[:33], both[1:34]))
+
+
+def test_an_argument_is_no_result_of_its_own():
+    x = _numbers()
+    with pytest.raises(vn.LaunchError, match="no memory of its own"):
+        vn.jit(lambda x: (x, x * 2))(x, out=(_like(x), _like(x)))
+
+
+def test_a_parameter_named_out():
+    np.testing.assert_array_equal(vn.jit(lambda x, out: x + out)(_numbers(), out=_numbers(seed=1)), _numbers() + _numbers(seed=1))
+
+
+def test_sums_in_place():
+    a, b, c = _numbers(40, 256), _numbers(200, 256, 1), _numbers(40, 200, 2)
+    qa, qb = vn.quantize(a, vn.FP8), vn.quantize(b, vn.FP8_BLOCK)
+    product = vn.jit(lambda a, b, c: vn.matmul(a, b, accumulate=c))
+    expected = product(qa, qb, c)
+    assert product(qa, qb, c, out=c) is c
+    np.testing.assert_array_equal(c, expected)
+    shifted = np.zeros((41, 200), np.float32)
+    with pytest.raises(vn.LaunchError, match="overlaps"):
+        product(qa, qb, shifted[:40], out=shifted[1:])
+    doubled = vn.jit(lambda a, b, c: (vn.matmul(a, b, accumulate=c), c * 2))
+    with pytest.raises(vn.LaunchError, match="overlaps"):
+        doubled(qa, qb, c, out=(c, _like(c)))
+
+
+@pytest.mark.parametrize("sizes", [[130, 0, 257, 1], [513]])
+def test_gradients_in_place(sizes):
+    offsets = np.cumsum([0, *sizes]).astype(np.int32)
+    dy, x = vn.quantize(_numbers(sum(sizes), 256), vn.FP8), vn.quantize(_numbers(sum(sizes), 384, 1), vn.MXFP4)
+    gradient = np.random.default_rng(2).standard_normal((len(sizes), 256, 384)).astype(np.float32)
+    add = vn.jit(lambda dy, x, o, g: vn.grouped_wgrad(dy, x, o, accumulate=g))
+    expected = add(dy, x, offsets, gradient)
+    add(dy, x, offsets, gradient, out=gradient)
+    np.testing.assert_array_equal(gradient, expected)
