@@ -130,7 +130,9 @@ def _arrays_of(output: Output, value: Any) -> list[Any]:
     if output.format is not None:
         if not isinstance(value, ScaledTensor) or (value.format.name, value.axis, value.grouped) != (
             output.format.name, output.axis, output.grouped):  # fmt: skip
-            raise LaunchError(f"out: expected a ScaledTensor of {output.format.name} along axis {output.axis}, but got {value!r}")
+            raise LaunchError(
+                f"out: expected a ScaledTensor of {output.format.name} along axis {output.axis}, but got {value!r}"
+            )
         return [value.payload, value.scales] + ([] if value.tensor_scale is None else [value.tensor_scale])
     if kinds.kind_of(value) is None:
         raise LaunchError(f"out: expected an array, but got {type(value).__name__}")

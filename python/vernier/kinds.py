@@ -261,7 +261,10 @@ def run(
 
     if given is None:
         made = [
-            [kind.empty(tuple(shape), dtype(i) if j == 0 else dtypes.BY_MLIR[element], device) for j, (element, shape) in enumerate(buffers)]
+            [
+                kind.empty(tuple(shape), dtype(i) if j == 0 else dtypes.BY_MLIR[element], device)
+                for j, (element, shape) in enumerate(buffers)
+            ]
             for i, (_, buffers) in enumerate(plan)
         ]
         outs = [(shape, [view(a).address for a in arrays]) for (shape, _), arrays in zip(plan, made)]

@@ -166,6 +166,50 @@ def test_views_of_eight_bit_floats(x):
 
 
 @pytest.mark.gpu
+def test_results_in_memory_of_the_caller(x):
+    import torch
+
+    @vn.jit
+    def encoded(x):
+        return vn.quantize(x, vn.MXFP4)
+
+    tensor = x.repeat(1, 4)
+    expected = encoded(tensor)
+    rows, large = len(tensor), torch.zeros(3 * len(tensor), 512, dtype=torch.uint8, device="cuda")
+    scales = torch.zeros(3 * rows, 32, dtype=torch.uint8, device="cuda")
+    out = vn.ScaledTensor(large[rows : 2 * rows], scales[rows : 2 * rows], vn.MXFP4, (rows, 1024))
+    assert encoded(tensor, out=out) is out
+    assert torch.equal(large[rows : 2 * rows], expected.payload) and torch.equal(scales[rows : 2 * rows], expected.scales)
+    assert not large[:rows].any() and not large[2 * rows :].any()
+    with pytest.raises(vn.LaunchError, match="expected uint8 of shape"):
+        encoded(tensor[:-1], out=out)
+    with pytest.raises(vn.LaunchError, match="contiguous"):
+        vn.jit(lambda x: x * 2)(tensor, out=torch.zeros(1024, rows, device="cuda").T)
+    with pytest.raises(vn.LaunchError, match="overlaps argument 0"):
+        vn.jit(lambda x: x[:, :512] * 2)(tensor, out=tensor.view(-1)[: rows * 512].view(rows, 512))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sizes", [[130, 0, 2000, 1], [513]])
+def test_gradients_are_added_in_place(sizes):
+    """More tiles than places on their way; whole ones and parts."""
+    import torch
+
+    generator = torch.Generator("cuda").manual_seed(0)
+    rows = sum(sizes)
+    draw = [torch.randn(rows, n, device="cuda", generator=generator) for n in (1152, 2176)]
+    dy, x = vn.quantize(draw[0], vn.FP8), vn.quantize(draw[1], vn.MXFP4)
+    offsets = torch.tensor([0, *sizes], device="cuda").cumsum(0).to(torch.int32)
+    gradient = torch.randn(len(sizes), 1152, 2176, device="cuda", generator=generator)
+    add = vn.jit(lambda dy, x, o, g: vn.grouped_wgrad(dy, x, o, accumulate=g))
+    expected = add(dy, x, offsets, gradient)
+    for _ in range(3):
+        inplace = gradient.clone()
+        assert add(dy, x, offsets, inplace, out=inplace) is inplace
+        assert torch.equal(inplace, expected)
+
+
+@pytest.mark.gpu
 def test_what_cannot_run_is_refused_or_copied(x):
     import torch
 

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import vernier as vn
 
+pytestmark = pytest.mark.host  # arrays that are given must not be moved; test_gpu.py has the same for tensors on a GPU
+
 
 def _like(value):
     if isinstance(value, vn.ScaledTensor):
         scale = None if value.tensor_scale is None else np.zeros_like(value.tensor_scale)
-        return vn.ScaledTensor(np.full_like(value.payload, 7), np.full_like(value.scales, 7), value.format, value.shape, value.axis, scale)
+        return vn.ScaledTensor(
+            np.full_like(value.payload, 7), np.full_like(value.scales, 7), value.format, value.shape, value.axis, scale
+        )
     return np.full_like(value, 7)
 
 
@@ -92,7 +96,9 @@ def test_an_argument_is_no_result_of_its_own():
 
 
 def test_a_parameter_named_out():
-    np.testing.assert_array_equal(vn.jit(lambda x, out: x + out)(_numbers(), out=_numbers(seed=1)), _numbers() + _numbers(seed=1))
+    np.testing.assert_array_equal(
+        vn.jit(lambda x, out: x + out)(_numbers(), out=_numbers(seed=1)), _numbers() + _numbers(seed=1)
+    )
 
 
 def test_sums_in_place():

@@ -117,16 +117,11 @@ public:
 private:
   static constexpr bool kFetches = !std::is_same_v<Fetch, FinishOp> && !std::is_same_v<Fetch, FillOp>;
 
-  /// What the side runs beside its fetches; of the sides that fetch nothing, all they run. What tiles are added to is fetched
-  /// ahead by those that fill.
+  /// What the side runs beside its fetches; of the sides that fetch nothing, all they run.
   static bool alsoRuns(Operation &op) {
     auto finish = llvm::dyn_cast<FinishOp>(op);
-    if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op)) {
-      bool ofAddend = llvm::any_of(op.getBlock()->getOps<FinishOp>(),
-                                   [&](FinishOp finish) { return finish.getAddend() == prefetch.getMemref(); });
-      return std::is_same_v<Fetch, FillOp> ? ofAddend : std::is_same_v<Fetch, FetchOp> && !ofAddend;
-    }
-    return (std::is_same_v<Fetch, FinishOp> && finish) || (std::is_same_v<Fetch, FillOp> && finish && finish.getAddend());
+    return (std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op)) || (std::is_same_v<Fetch, FinishOp> && finish) ||
+           (std::is_same_v<Fetch, FillOp> && finish && finish.getAddend());
   }
 
   LogicalResult collectMarked() {

@@ -124,7 +124,7 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 // ahead; the sides that finish and fill have the loop over them.
 // CHECK-LABEL: func.func @finished
 // CHECK: hopper.roles stages 2 bytes 32768 tiles 32768 passed 32768 buffers 3 layout <8 x 64
-// CHECK-NOT: hopper.prefetch
+// CHECK: hopper.prefetch
 // CHECK: } compute {
 // CHECK: hopper.hand_over %{{.+}} adds %[[A:.+]] of 2 : vector<128x128xf32>
 // CHECK: hopper.hand_over %{{.+}} adds %[[A]] piece 1 of 2 : vector<128x128xf32>
@@ -138,7 +138,6 @@ func.func @carried(%m: memref<?x4096xi8>, %row: index, %n: index)
 // CHECK: hopper.store
 // CHECK: hopper.give_back
 // CHECK: } fill {
-// CHECK: hopper.prefetch
 // CHECK: scf.for %[[N:.+]] = %{{.+}} to %{{.+}} step
 // CHECK: %[[TILE:.+]] = arith.divui %[[N]], %{{.+}}
 // CHECK: arith.muli %[[TILE]], %{{.+}}
