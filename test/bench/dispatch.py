@@ -2,14 +2,17 @@
 
     torchrun --nproc-per-node 2 test/bench/dispatch.py [--record FILE]
 
-32768 rows of 7168 on every rank, spread evenly over the experts of all. "bytes" is NCCL's all-to-all alone, of rows that lie ready in
-one buffer; "dispatch" is what vernier.torch does: quantise, permute, pack, exchange, unpack in the order of experts, row counts
-exchanged before. Medians of 20, in microseconds, of the slowest rank. Then one layer's loss with experts over the ranks and on one.
+32768 rows of 7168 on every rank, spread evenly over the experts of all; row counts are known. "bytes" is NCCL's all-to-all alone,
+of rows that lie ready in one buffer. "collective" and "peers" are what vernier.torch does from BF16 rows to rows in the order of
+experts: quantise, permute, pack, exchange, unpack; or quantise and permute into the peers' memory, and gather. "sent" is the first
+part of the latter, after which rows have arrived. Medians of 20, in microseconds, of the slowest rank. Then one layer's loss with
+experts over the ranks, by both ways, and on one.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -21,7 +24,7 @@ import torch
 import torch.distributed as dist
 from vernier.torch import GroupedExperts
 from vernier.torch.exchange import Exchange
-from vernier.torch.functions import encode, permute
+from vernier.torch.packing import parts
 from vernier.torch.routing import route
 
 ROWS, HIDDEN, EXPERTS = 32768, 7168, 16
@@ -45,8 +48,8 @@ def microseconds(work: Callable[[], Any]) -> float:
     return float(slowest)
 
 
-def losses(mode: str) -> tuple[float, float]:
-    """Of one layer, experts over the ranks and all of them here, for the same rows."""
+def losses(mode: str) -> list[float]:
+    """Of one layer, experts over the ranks by collectives, in the peers' memory, and all of them here, for the same rows."""
     torch.manual_seed(0)
     rank, ranks, experts = dist.get_rank(), dist.get_world_size(), 8
     w1, w2 = torch.randn(experts, 1024, 1024, device="cuda") / 32, torch.randn(experts, 1024, 512, device="cuda") / 23
@@ -55,13 +58,19 @@ def losses(mode: str) -> tuple[float, float]:
     weights = torch.rand(ranks, 3000, 2, device="cuda")[rank]
     mine = slice(rank * experts // ranks, (rank + 1) * experts // ranks)
     found = []
-    for group, parts in ((dist.group.WORLD, (w1[mine], w2[mine])), (None, (w1, w2))):
-        layer = GroupedExperts(1024, 512, experts, policy=mode, group=group, parameters=tuple(map(torch.nn.Parameter, parts)))
-        loss = layer(x, choices, weights).float().square().mean()
+    for group, peers, parts in ((dist.group.WORLD, False, (w1[mine], w2[mine])), (dist.group.WORLD, True, (w1[mine], w2[mine])),
+                                (None, False, (w1, w2))):  # fmt: skip
+        leaf = x.clone().requires_grad_()
+        layer = GroupedExperts(
+            1024, 512, experts, policy=mode, group=group, peers=peers, parameters=tuple(map(torch.nn.Parameter, parts))
+        )
+        loss = layer(leaf, choices, weights).float().square().mean()
         loss.backward()
-        dist.all_reduce(loss.detach())
-        found.append(float(loss) / ranks)
-    return found[0], found[1]
+        assert leaf.grad is not None
+        both = torch.stack([loss.detach(), leaf.grad.float().square().mean()])
+        dist.all_reduce(both)
+        found += (both / ranks).tolist()
+    return found
 
 
 def main() -> int:
@@ -83,16 +92,30 @@ def main() -> int:
         def alone(ready: torch.Tensor = ready, arrived: torch.Tensor = arrived) -> None:
             dist.all_to_all_single(arrived, ready)
 
-        def dispatch(mode: str = mode) -> Any:
-            routed = route(choices, EXPERTS)
-            plan = Exchange(EXPERTS, dist.group.WORLD).plan(routed)
-            return plan.to_experts("dispatch", permute(encode(x, mode), routed.source))
-
-        record["results"][mode] = {"bytes": microseconds(alone), "dispatch": microseconds(dispatch), "loss": losses(mode)}
+        routed = route(choices, EXPERTS)
+        plans = {way: Exchange(EXPERTS, dist.group.WORLD, peers=way == "peers").plan(routed) for way in ("collective", "peers")}
+        there = {way: plan.to_experts("dispatch", x, mode)[0] for way, plan in plans.items()}
+        same = [torch.equal(a, b) for a, b in zip(*(parts(value) for value in there.values()))]
+        assert all(same), f"{mode}: the two ways give other bytes"
+        row: dict[str, Any] = {"bytes": microseconds(alone)}
+        for way, plan in plans.items():
+            row[way] = microseconds(functools.partial(plan.to_experts, "dispatch", x, mode))
+        row["sent"] = microseconds(functools.partial(plans["peers"].send, "dispatch", x, mode))
+        record["results"][mode] = row
         if dist.get_rank() == 0:
-            row = record["results"][mode]
-            print(f"{mode:6} {ROWS * width / 1e6:7.1f} MB  bytes {row['bytes']:8.1f} us  dispatch {row['dispatch']:8.1f} us"
-                  f"  loss {row['loss'][0]:.6f} over {ranks}, {row['loss'][1]:.6f} on one", flush=True)  # fmt: skip
+            print(f"{mode:6} {ROWS * width / 1e6:7.1f} MB " + "".join(f"  {k} {v:8.1f} us" for k, v in row.items()), flush=True)
+    for mode in BYTES:
+        record["results"][mode]["losses"] = found = losses(mode)
+        if dist.get_rank() == 0:
+            print(f"{mode:6} loss and mean square of its gradient: {found[:2]} by collectives, {found[2:4]} by peers, "
+                  f"{found[4:]} on one rank", flush=True)  # fmt: skip
+    if dist.get_rank() == 0:
+        speed = {
+            name: record["results"]["fp8"]["bytes"] / record["results"]["mxfp4"][name]
+            for name in ("sent", "peers", "collective")
+        }
+        record["over_fp8_bytes"] = speed
+        print("MXFP4 with quantisation against NCCL's FP8 bytes: " + ", ".join(f"{k} {v:.2f}x" for k, v in speed.items()))
     if dist.get_rank() == 0 and options.record:
         with open(options.record, "w") as file:
             json.dump(record, file, indent=1)

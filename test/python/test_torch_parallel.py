@@ -14,7 +14,7 @@ from recipes.moe import parallel
 MODES = ("bf16", "fp8", "mxfp4")
 
 
-def _split_against_whole(mode, rows):
+def _split_against_whole(mode, rows, peers):
     """One layer's experts over the ranks against the same experts on one."""
     rank = dist.get_rank()
     generator = torch.Generator().manual_seed(3)
@@ -25,7 +25,7 @@ def _split_against_whole(mode, rows):
     weights = torch.rand(count, 2, generator=generator)
     mine = slice(2 * rank, 2 * rank + 2)
     layers = [
-        GroupedExperts(128, 128, 4, policy=mode, group=group, parameters=tuple(torch.nn.Parameter(v) for v in parts))
+        GroupedExperts(128, 128, 4, policy=mode, group=group, peers=peers, parameters=tuple(map(torch.nn.Parameter, parts)))
         for group, parts in ((dist.group.WORLD, (w1[mine].clone(), w2[mine].clone())), (None, (w1, w2)))
     ]
     results = []
@@ -42,17 +42,18 @@ def _split_against_whole(mode, rows):
 
 
 def _all_splits():
-    return {(mode, rows): _split_against_whole(mode, rows) for mode in MODES for rows in ((50, 50), (50, 0), (0, 0))}
+    cases = [(mode, rows, peers) for mode in MODES for rows in ((50, 50), (50, 0), (0, 0)) for peers in (False, True)]
+    return {case: _split_against_whole(*case) for case in cases}
 
 
 def test_experts_on_two_ranks_compute_what_one_computes():
     for rank, results in enumerate(parallel.run(2, _all_splits)):
-        for (mode, rows), (error, sent) in results.items():
+        for (mode, rows, peers), (error, sent) in results.items():
             # The blocks of a weight gradient start elsewhere when rows of two ranks lie side by side.
-            assert error < (1e-5 if mode == "bf16" else 0.05), (mode, rows)
+            assert error < (1e-5 if mode == "bf16" else 0.05), (mode, rows, peers)
             a_row = {"bf16": 256, "fp8": 129, "mxfp4": 68}[mode] + 4  # and a routing weight
             gradient = {"bf16": 256, "fp8": 129, "mxfp4": 129}[mode]
-            assert sent == (2 * rows[rank] * a_row, 2 * rows[rank] * gradient), (mode, rows)
+            assert sent == (2 * rows[rank] * a_row, 2 * rows[rank] * gradient), (mode, rows, peers)
 
 
 def _both_wrapped():

@@ -1,15 +1,20 @@
-"""The all-to-all of expert parallelism: rows to the ranks that hold their experts, and back."""
+"""The exchange of expert parallelism: rows to the ranks that hold their experts, and back."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from . import functions
 from .packing import Meter, nbytes, parts, rebuilt
+from .peers import ALIGNMENT, peer_memory
 from .routing import Route
 
 
@@ -21,23 +26,28 @@ class Exchange:
     """Moves rows between the ranks of a group. Rank r of R holds experts r * E / R to (r + 1) * E / R.
 
     With one rank nothing moves and nothing is copied, but bytes are counted all the same. A message holds all of a row side by
-    side (codes, scales, routing weight), so that there is one collective each way.
+    side (codes, scales, routing weight), so that there is one collective each way. With `peers`, there is none: the kernel that
+    quantises and sorts rows stores them in the memory of the rank that they go to.
 
     Args:
         experts: E, of the whole layer.
         group: a process group; None: one rank.
         meter: where to count bytes.
+        peers: whether ranks write to one another's memory: GPUs of one host with NVLink, or processes of one host on a CPU.
 
     Raises:
         ValueError: the ranks do not divide the experts.
     """
 
-    def __init__(self, experts: int, group: dist.ProcessGroup | None = None, meter: Meter | None = None) -> None:
+    def __init__(
+        self, experts: int, group: dist.ProcessGroup | None = None, meter: Meter | None = None, peers: bool = False
+    ) -> None:
         self.group = group
         self.ranks = dist.get_world_size(group) if group is not None else 1
         self.rank = dist.get_rank(group) if group is not None else 0
         self.experts = experts
         self.meter = meter or Meter()
+        self.peers = peers
         self.plans = 0
         if experts % self.ranks:
             raise ValueError(f"expected the {experts} experts to divide among {self.ranks} ranks")
@@ -50,11 +60,13 @@ class Exchange:
         """Exchanges row counts. Raises ExchangeError."""
         self.plans += 1
         if self.ranks == 1:
-            return Plan(self, [], [], None, None, route.offsets)
-        mine = route.counts.to(torch.int64).reshape(self.ranks, self.local_experts)
-        theirs = torch.empty_like(mine)
-        self.all_to_all("row counts", theirs, mine.contiguous())
-        sent, received = torch.stack([mine.sum(1), theirs.sum(1)]).tolist()  # the sizes of messages: the host waits here
+            return Plan(self, route, route.offsets)
+        counts = torch.empty(self.ranks * self.experts, dtype=torch.int64, device=route.counts.device)
+        self.run("row counts", lambda: dist.all_gather_into_tensor(counts, route.counts.to(torch.int64), group=self.group))
+        by_rank = counts.reshape(self.ranks, self.ranks, self.local_experts)
+        messages = by_rank.sum(2).tolist()  # rows from each rank to each: the host waits here
+        received = [row[self.rank] for row in messages]
+        theirs = by_rank[:, self.rank]
         # Rows arrive by rank, then expert; products want them by expert, then rank.
         starts = (theirs.reshape(-1).cumsum(0) - theirs.reshape(-1)).reshape(theirs.shape).T.reshape(-1)
         lengths = theirs.T.reshape(-1)
@@ -65,11 +77,12 @@ class Exchange:
         back = torch.empty_like(by_expert).scatter_(0, by_expert, rows)
         ends = theirs.sum(0).cumsum(0)
         offsets = torch.cat([ends.new_zeros(1), ends]).to(torch.int32)
-        return Plan(self, sent, received, by_expert, back, offsets)
+        kind = PeerPlan if self.peers else CollectivePlan
+        return kind(self, route, offsets, messages, by_expert, back)
 
-    def all_to_all(self, what: str, *arguments: Any) -> None:
+    def run(self, what: str, collective: Callable[[], Any]) -> None:
         try:
-            dist.all_to_all_single(*arguments, group=self.group)
+            collective()
         except (RuntimeError, ValueError) as error:
             raise ExchangeError(
                 f"rank {self.rank} of {self.ranks}, exchange {self.plans} ({what}): {str(error).splitlines()[0]}"
@@ -78,35 +91,96 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One layer's exchange: rows out and in by rank, the order by expert of those that came, and the experts' offsets here."""
+    """One layer's exchange: where rows go and come from. This one is of a single rank, where they stay.
+
+    Attributes:
+        offsets: of the experts here, int32 [E / R + 1].
+    """
 
     exchange: Exchange
-    sent: list[int]
-    received: list[int]
-    by_expert: torch.Tensor | None
-    back: torch.Tensor | None
+    route: Route
     offsets: torch.Tensor
 
-    def to_experts(self, direction: str, *values: Any) -> tuple[Any, ...]:
-        """Rows, plain or scaled (None passes), to their experts' ranks, in the order of experts there. Raises ExchangeError."""
-        return self._each(
-            direction, values, lambda packed: self._move(direction, packed, self.sent, self.received)[self.by_expert]
-        )
+    def to_experts(
+        self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
+    ) -> tuple[Any, Any, torch.Tensor | None]:
+        """Rows of x [T, N] on the ranks of their experts, in the order of experts there.
 
-    def to_tokens(self, direction: str, *values: Any) -> tuple[Any, ...]:
-        """The way back."""
-        return self._each(direction, values, lambda packed: self._move(direction, packed[self.back], self.received, self.sent))
+        Args:
+            element: of the rows: "bf16", "fp8" or "mxfp4".
+            compute: what products read them as; None: as `element`.
+            weight: FP32 [P], one of every row before it moves.
+
+        Returns the rows, the same as `compute` (or the rows again, where a product re-encodes them itself), and their weights.
+        Raises ExchangeError.
+        """
+        rows = functions.encode(x, element)
+        if element == "mxfp4" and compute is not None:
+            rows, operand = functions.permute_twice(rows, self.route.source, compute)
+        else:
+            operand = rows = functions.permute(rows, self.route.source)
+        self.count(direction, rows, weight)
+        return rows, operand, weight
+
+    def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rows and numbers of rows, in the order of experts, back to the ranks they came from. Raises ExchangeError."""
+        self.count(direction, *values)
+        return values
+
+    @property
+    def place(self) -> torch.Tensor:
+        """int32 [T, k]: where `to_tokens` puts the row of every copy of a token."""
+        return self.route.place
+
+    def count(self, direction: str, *values: Any) -> None:
+        meter = self.exchange.meter
+        setattr(meter, direction, getattr(meter, direction) + nbytes(*values))
+
+
+@dataclasses.dataclass(frozen=True)
+class _MovingPlan(Plan):
+    """Over several ranks: the numbers of rows from each rank to each, and the order by expert of those that come here."""
+
+    messages: list[list[int]]
+    by_expert: torch.Tensor
+    back: torch.Tensor
+
+    @property
+    def sent(self) -> list[int]:
+        return self.messages[self.exchange.rank]
+
+    @property
+    def received(self) -> list[int]:
+        return [row[self.exchange.rank] for row in self.messages]
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectivePlan(_MovingPlan):
+    """One all-to-all each way."""
+
+    def to_experts(
+        self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
+    ) -> tuple[Any, Any, torch.Tensor | None]:
+        values = functions.permute(functions.encode(x, element), self.route.source), weight
+        self.count(direction, *values)
+        rows, weight = self._packed(
+            values, lambda packed: self._move(direction, packed, self.sent, self.received)[self.by_expert]
+        )
+        return rows, rows, weight
+
+    def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.count(direction, *values)
+        return self._packed(values, lambda packed: self._move(direction, packed[self.back], self.received, self.sent))
 
     def _move(self, direction: str, packed: torch.Tensor, out: list[int], into: list[int]) -> torch.Tensor:
         result = packed.new_empty((sum(into), packed.shape[1]))
-        self.exchange.all_to_all(direction, result, packed, into, out)
+        group = self.exchange.group
+        self.exchange.run(direction, lambda: dist.all_to_all_single(result, packed, into, out, group=group))
         return result
 
-    def _each(self, direction: str, values: tuple[Any, ...], move: Any) -> tuple[Any, ...]:
-        meter = self.exchange.meter
-        setattr(meter, direction, getattr(meter, direction) + nbytes(*values))
-        if self.exchange.ranks == 1:
-            return values
+    @staticmethod
+    def _packed(values: tuple[Any, ...], move: Callable[[torch.Tensor], torch.Tensor]) -> tuple[Any, ...]:
+        """All of a row side by side, moved, and taken apart again."""
         flat = [part for value in values for part in parts(value)]
         raw = [part.contiguous().reshape(part.shape[0], math.prod(part.shape[1:])).view(torch.uint8) for part in flat]
         moved = move(torch.cat(raw, dim=1))
@@ -121,3 +195,107 @@ class Plan:
             mine, tensors = tensors[:count], tensors[count:]
             results.append(None if value is None else rebuilt(value, mine))
         return tuple(results)
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerPlan(_MovingPlan):
+    """Kernels store rows in the memory of the ranks they go to; who reads them next brings them into the order of experts.
+
+    What comes from one rank begins at a multiple of 16 rows, so that every part of it is aligned.
+    """
+
+    def to_experts(
+        self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
+    ) -> tuple[Any, Any, torch.Tensor | None]:
+        rows, weight = self.send(direction, x, element, weight)
+        order = self._with_gaps(self.received, self.by_expert)
+        if element == "mxfp4" and compute is not None:
+            rows, operand = functions.permute_twice(rows, order, compute)
+        else:
+            operand = rows = functions.permute(rows, order)
+        return rows, operand, None if weight is None else weight[order.long()]
+
+    def send(
+        self, direction: str, x: torch.Tensor, element: str, weight: torch.Tensor | None = None
+    ) -> tuple[Any, torch.Tensor | None]:
+        """The first half of `to_experts`: rows as they arrive, with gaps, in memory that the next exchange writes to."""
+        like, source = functions.encode(x[:0], element), self.route.source
+        count = len(parts(like))
+
+        def store(mine: slice, out: list[torch.Tensor]) -> None:
+            functions.encode_rows(x, source[mine], element, out=rebuilt(like, out[:count]))
+            if weight is not None:
+                out[count].copy_(weight[mine])
+
+        arrived = self._exchange(direction, parts(like) + parts(weight), self.messages, store)
+        return rebuilt(like, arrived[:count]), None if weight is None else arrived[count]
+
+    def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        back = self.back.to(torch.int32)
+
+        def store(mine: slice, out: list[torch.Tensor]) -> None:
+            for value, target in zip(values, out):
+                if value.ndim == 2:
+                    functions.permute(value, back[mine], out=target)
+                else:
+                    target.copy_(value[self.back[mine]])
+
+        messages = [list(column) for column in zip(*self.messages)]
+        return tuple(self._exchange(direction, [value[:0] for value in values], messages, store))
+
+    @functools.cached_property
+    def place(self) -> torch.Tensor:
+        return self._with_gaps(self.sent, self.route.place.long())
+
+    @staticmethod
+    def _above(rows: int) -> int:
+        return -(-rows // 16) * 16
+
+    def _with_gaps(self, counts: list[int], index: torch.Tensor) -> torch.Tensor:
+        """int32: where rows lie that were numbered as though what comes from each rank began where that of the last one ends."""
+        gaps = [0, *itertools.accumulate(self._above(n) - n for n in counts)][:-1]
+        lengths = torch.tensor(counts, device=index.device)
+        shifts = torch.repeat_interleave(torch.tensor(gaps, device=index.device), lengths, output_size=sum(counts))
+        return (index + shifts[index]).to(torch.int32)
+
+    def _exchange(
+        self, direction: str, likes: list[torch.Tensor], messages: list[list[int]],
+        store: Callable[[slice, list[torch.Tensor]], None],
+    ) -> list[torch.Tensor]:  # fmt: skip
+        """Everyone stores its rows, messages[from][to] of them, in the memory of the others.
+
+        Args:
+            likes: tensors without rows, like those that a message is made of.
+            store: for some of the rows that leave, and the tensors that they belong in.
+        """
+        rank, ranks = self.exchange.rank, self.exchange.ranks
+        widths = [math.prod(like.shape[1:]) * like.element_size() for like in likes]
+        heights = [sum(self._above(row[to]) for row in messages) for to in range(ranks)]
+
+        def offsets(to: int) -> list[int]:
+            """Of the tensors in a rank's memory, and the end of the last."""
+            return [0, *itertools.accumulate(-(-heights[to] * width // ALIGNMENT) * ALIGNMENT for width in widths)]
+
+        def tensors(to: int, first: int, rows: int) -> list[torch.Tensor]:
+            return [
+                memory.part(to, offset + first * width, (rows, *like.shape[1:]), like.dtype)
+                for offset, width, like in zip(offsets(to), widths, likes)
+            ]
+
+        assert self.exchange.group is not None
+        memory = peer_memory(self.exchange.group, self.by_expert.device)
+
+        def move() -> None:
+            memory.reserve(max(offsets(to)[-1] for to in range(ranks)))
+            memory.barrier()  # nobody reads what came last any more
+            first = 0
+            for to, rows in enumerate(messages[rank]):
+                if rows:
+                    store(slice(first, first + rows), tensors(to, sum(self._above(row[to]) for row in messages[:rank]), rows))
+                first += rows
+            memory.barrier()
+
+        self.exchange.run(direction, move)
+        meter = self.exchange.meter
+        setattr(meter, direction, getattr(meter, direction) + sum(messages[rank]) * sum(widths))
+        return tensors(rank, 0, heights[rank])

@@ -36,10 +36,10 @@ class _Experts(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weights: torch.Tensor | None, w1: torch.Tensor, w2: torch.Tensor,
                 choices: torch.Tensor | None, call: _Call) -> torch.Tensor:  # fmt: skip
         policy, exchange = call.policy, call.exchange
-        # A product reads MXFP4 as FP8. Where rows stay here, the kernel that makes or moves them writes both.
-        twice = policy.rows == "mxfp4" and exchange.ranks == 1
-        weight = place = source = order = plan = None
+        weight = plan = None
         if choices is None:
+            # A product reads MXFP4 as FP8: the kernel that makes rows writes both.
+            twice = policy.rows == "mxfp4"
             rows, operand = (
                 functions.encode_twice(x, policy.rows, policy.compute) if twice else 2 * (functions.encode(x, policy.rows),)
             )
@@ -47,18 +47,10 @@ class _Experts(torch.autograd.Function):
         else:
             assert weights is not None
             routed = route(choices, exchange.experts)
-            order, source, place = routed.order, routed.source, routed.place
             plan = exchange.plan(routed)
             offsets = plan.offsets
-            weight = weights.reshape(-1).to(torch.float32)[order]
-            rows = functions.encode(x, policy.rows)
-            if twice:
-                rows, operand = functions.permute_twice(rows, source, policy.compute)
-            else:
-                rows = functions.permute(rows, source)
-            rows, weight = plan.to_experts("dispatch", rows, weight)
-            if not twice:
-                operand = rows
+            weight = weights.reshape(-1).to(torch.float32)[routed.order]
+            rows, operand, weight = plan.to_experts("dispatch", x, policy.rows, policy.compute, weight)
 
         wanted: list[str] = []  # what is kept beside the result, where it is not the result itself
         if call.keep:
@@ -72,14 +64,14 @@ class _Experts(torch.autograd.Function):
             result = y if x.dtype == y.dtype else y.to(x.dtype)
         else:
             (y,) = plan.to_tokens("combine", y)
-            result = functions.combine(y, place, _dtype(x))
+            result = functions.combine(y, plan.place, _dtype(x))
 
         if call.keep:
             hidden = h if policy.hidden == policy.compute else by_name.get("h")
             activations = {"rows": rows, "weight": weight, "gate_up": by_name.get("g"), "hidden": hidden}
             exchange.meter.kept += nbytes(*activations.values())
-            save(ctx, **activations, w1=w1, w2=w2, offsets=offsets, order=order, source=source, place=place)
-            # The sizes of messages, and the rows' order here; the parameters themselves, whose gradients may be accumulated elsewhere.
+            save(ctx, **activations, w1=w1, w2=w2, offsets=offsets)
+            # Where rows come from and go; the parameters themselves, whose gradients may be accumulated elsewhere.
             ctx.plan, ctx.owners, ctx.call = plan, (w1, w2), call
             ctx.like = (x.dtype, None if weights is None else (weights.shape, weights.dtype))
         return result
@@ -90,9 +82,11 @@ class _Experts(torch.autograd.Function):
         plan, policy = ctx.plan, ctx.call.policy
         rows, weight, offsets = kept["rows"], kept["weight"], kept["offsets"]
         dtype, weights_like = ctx.like
-        dy = functions.encode(gradients[0].contiguous(), policy.gradients)
-        if plan is not None:
-            (dy,) = plan.to_experts("gradient_dispatch", functions.permute(dy, kept["source"]))
+        dy = gradients[0].contiguous()
+        if plan is None:
+            dy = functions.encode(dy, policy.gradients)
+        else:
+            dy, _, _ = plan.to_experts("gradient_dispatch", dy, policy.gradients)
         w1, w2 = (functions.weight_copy(kept[name], policy.compute) for name in ("w1", "w2"))
         gate_up = kept["gate_up"]
         if gate_up is None:
@@ -108,12 +102,12 @@ class _Experts(torch.autograd.Function):
                 results[0] = dx.to(dtype)
             else:
                 dx, dweight = plan.to_tokens("gradient_combine", dx, more[0])
-                results[0] = functions.combine(dx, kept["place"], _dtype(gradients[0]))
+                results[0] = functions.combine(dx, plan.place, _dtype(gradients[0]))
         elif plan is not None and needed[1]:
             (dweight,) = plan.to_tokens("gradient_combine", more[0])
         if plan is not None and needed[1]:
             shape, weights_dtype = weights_like
-            results[1] = dweight[kept["place"].reshape(-1).long()].reshape(shape).to(weights_dtype)
+            results[1] = dweight[plan.place.reshape(-1).long()].reshape(shape).to(weights_dtype)
         for number, (left, right) in enumerate(((d, rows), (dy, hidden))):
             if needed[2 + number]:
                 results[2 + number] = _weight_gradient(ctx.owners[number], left, right, offsets, policy.compute)
@@ -151,6 +145,7 @@ class GroupedExperts(nn.Module):
         experts: of the whole layer; rank r of R holds experts r * E / R and on.
         policy: a `Policy`, "bf16", "fp8" or "mxfp4".
         group: the process group of expert parallelism; None: one rank.
+        peers: whether ranks write to one another's memory, on one host, rather than through collectives.
         dtype: of the parameters, float32 or bfloat16.
         parameters: existing [E, 2I, H] and [E, H, I] to take instead of new ones.
 
@@ -161,15 +156,15 @@ class GroupedExperts(nn.Module):
     """
 
     def __init__(self, hidden: int, intermediate: int, experts: int, *, policy: Policy | str = "mxfp4",
-                 group: dist.ProcessGroup | None = None, dtype: torch.dtype = torch.float32, device: Any = None,
-                 meter: Meter | None = None, parameters: tuple[nn.Parameter, nn.Parameter] | None = None) -> None:  # fmt: skip
+                 group: dist.ProcessGroup | None = None, peers: bool = False, dtype: torch.dtype = torch.float32,
+                 device: Any = None, meter: Meter | None = None, parameters: tuple[nn.Parameter, nn.Parameter] | None = None) -> None:  # fmt: skip
         super().__init__()
         for name, size in (("hidden", hidden), ("intermediate", intermediate)):
             if size % 128:
                 raise ValueError(f"expected {name} to be a multiple of 128, the side of a weight block, but got {size}")
         self.policy = policy_of(policy)
         self.meter = meter or Meter()
-        self.exchange = Exchange(experts, group, self.meter)
+        self.exchange = Exchange(experts, group, self.meter, peers)
         local = self.exchange.local_experts
         if parameters is None:
             parameters = (

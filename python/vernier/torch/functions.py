@@ -59,6 +59,12 @@ def encode(x: Any, element: str) -> Any:
 
 
 @compiled
+def encode_rows(x: Any, source: Any, element: str) -> Any:
+    """Rows of a plain matrix in the order of `source` int32 [P], in BF16 or quantised."""
+    return _encoded(vn.permute(x, source), element)
+
+
+@compiled
 def permute(x: Any, source: Any) -> Any:
     """Rows, plain or scaled, in the order of `source` int32 [P]."""
     return vn.permute(x, source)
