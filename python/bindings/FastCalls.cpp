@@ -1,5 +1,7 @@
 #include "python/bindings/FastCalls.h"
 
+#include <algorithm>
+
 namespace py = pybind11;
 using namespace vernier;
 using namespace vernier::python;
@@ -9,7 +11,7 @@ namespace {
 PyObject *name(const char *text) { return PyUnicode_InternFromString(text); }
 struct Names {
   PyObject *payload = name("payload"), *scales = name("scales"), *format = name("format"), *shape = name("shape"),
-           *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped");
+           *axis = name("axis"), *tensorScale = name("tensor_scale"), *grouped = name("grouped"), *dtype = name("dtype");
 };
 const Names &names() {
   static const Names *made = new Names;
@@ -182,7 +184,36 @@ void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *pro
   known.push_back(std::move(entry));
 }
 
-py::object FastCalls::call(py::tuple arguments) {
+/// Whether a tensor is what a result is written to; where it lies.
+bool FastCalls::givenTensor(PyObject *tensor, const TorchTensors::Element &element, const Shape &shape, int rank, int device,
+                            void *&buffer) {
+  dlpack::Tensor seen;
+  if (!tensors.view(tensor, seen) || seen.device.index != device || seen.rank != rank ||
+      reinterpret_cast<uintptr_t>(seen.data) % 16)
+    return false;
+  buffer = seen.data;
+  py::object dtype = take(PyObject_GetAttr(tensor, names().dtype));
+  return dtype.ptr() == element.dtype.ptr() && std::equal(shape, shape + rank, seen.shape);
+}
+
+/// The same for a result's tensor or scaled tensor.
+bool FastCalls::given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, int device,
+                      void **buffers) {
+  if (result.format.is_none())
+    return givenTensor(value, result.elements[0], shapes[0], ranks[0], device, buffers[0]);
+  if (Py_TYPE(value) != reinterpret_cast<PyTypeObject *>(scaledType.ptr()) || result.elements.size() != 2)
+    return false;
+  const Names &n = names();
+  py::object format = take(PyObject_GetAttr(value, n.format)), axis = take(PyObject_GetAttr(value, n.axis)),
+             grouped = take(PyObject_GetAttr(value, n.grouped)), payload = take(PyObject_GetAttr(value, n.payload)),
+             scales = take(PyObject_GetAttr(value, n.scales));
+  int64_t hash = hashOf(format.ptr());
+  return hash != -1 && hash == hashOf(result.format.ptr()) && axis.equal(result.axis) && grouped.equal(result.grouped) &&
+         givenTensor(payload.ptr(), result.elements[0], shapes[0], ranks[0], device, buffers[0]) &&
+         givenTensor(scales.ptr(), result.elements[1], shapes[1], ranks[1], device, buffers[1]);
+}
+
+py::object FastCalls::call(py::tuple arguments, py::object out) {
   Scratch scratch;
   auto otherwise = [] { return py::reinterpret_borrow<py::object>(Py_NotImplemented); };
   if (entries.empty() || !scan(arguments, scratch))
@@ -203,19 +234,32 @@ py::object FastCalls::call(py::tuple arguments) {
   const Names &n = names();
   runtime::ValueRef results[kMost];
   void *buffers[kMost][3];
+  bool isGiven = !out.is_none();
+  if (isGiven && !entry.single &&
+      (!PyTuple_CheckExact(out.ptr()) || size_t(PyTuple_GET_SIZE(out.ptr())) != entry.results.size()))
+    return otherwise();
   py::tuple returned(entry.results.size());
   for (size_t i = 0; i < entry.results.size(); ++i) {
     const FastResult &result = entry.results[i];
     const runtime::ValueSpec &spec = artifact.results[i];
     py::object made[3];
+    Shape shapes[3];
+    int ranks[3];
     for (size_t j = 0; j < spec.buffers.size(); ++j) {
       const runtime::BufferSpec &buffer = artifact.buffers[size_t(spec.buffers[j])];
-      int64_t shape[4];
+      ranks[j] = int(buffer.shape.size());
       for (size_t d = 0; d < buffer.shape.size(); ++d)
-        shape[d] = runtime::evaluate(buffer.shape[d], scratch.values);
-      made[j] = tensors.make(shape, int(buffer.shape.size()), result.elements[j], scratch.device, buffers[i][j]);
+        shapes[j][d] = runtime::evaluate(buffer.shape[d], scratch.values);
     }
     results[i] = {nullptr, buffers[i]};
+    if (isGiven) {
+      PyObject *value = entry.single ? out.ptr() : PyTuple_GET_ITEM(out.ptr(), Py_ssize_t(i));
+      if (!given(value, result, shapes, ranks, scratch.device, buffers[i]))
+        return otherwise();
+      continue;
+    }
+    for (size_t j = 0; j < spec.buffers.size(); ++j)
+      made[j] = tensors.make(shapes[j], ranks[j], result.elements[j], scratch.device, buffers[i][j]);
     if (result.format.is_none()) {
       returned[i] = made[0];
       continue;
@@ -242,5 +286,7 @@ py::object FastCalls::call(py::tuple arguments) {
                                               static_cast<runtime::cuda::Stream>(tensors.currentStream(scratch.device)));
   if (!status)
     raiseLaunchError(status.error().message);
+  if (isGiven)
+    return out;
   return entry.single ? py::object(returned[0]) : py::object(std::move(returned));
 }

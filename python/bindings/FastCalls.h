@@ -34,8 +34,8 @@ public:
   using ResultSpec = std::tuple<std::vector<std::string>, pybind11::object, pybind11::object, pybind11::object>;
   void add(pybind11::bytes signature, const runtime::cuda::DeviceProgram *program, const std::vector<ResultSpec> &results,
            bool single);
-  /// The results of a call, or NotImplemented.
-  pybind11::object call(pybind11::tuple arguments);
+  /// The results of a call, or NotImplemented. `out`: what they are written to, or None.
+  pybind11::object call(pybind11::tuple arguments, pybind11::object out);
 
 private:
   struct Entry {
@@ -49,6 +49,10 @@ private:
   bool scanScaled(PyObject *value, Scratch &scratch);
   bool scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape);
   int64_t hashOf(PyObject *constant);
+  using Shape = int64_t[4];
+  bool given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, int device, void **buffers);
+  bool givenTensor(PyObject *tensor, const TorchTensors::Element &element, const Shape &shape, int rank, int device,
+                   void *&buffer);
 
   TorchTensors tensors;
   pybind11::object scaledType;

@@ -186,7 +186,7 @@ PYBIND11_MODULE(_vernier, m) {
           [](FastCalls &calls, py::bytes signature, const Program &program, const std::vector<FastCalls::ResultSpec> &results,
              bool single) { calls.add(std::move(signature), program.device.get(), results, single); },
           py::arg("signature"), py::arg("program"), py::arg("results"), py::arg("single"), py::keep_alive<1, 3>())
-      .def("call", &FastCalls::call, py::arg("arguments"));
+      .def("call", &FastCalls::call, py::arg("arguments"), py::arg("out"));
 
   m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"), py::arg("cache_folder"),
         py::arg("cache_bytes"));

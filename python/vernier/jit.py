@@ -251,17 +251,14 @@ class Jit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None) if "out" not in self._parameters else None
-        if out is not None:
-            program, values, originals = self._prepare(args, kwargs)
-            return program.call(values, originals, out)
         if self._fast is not None and not kwargs:
-            result = self._fast.call(args)
+            result = self._fast.call(args, out)
             if result is not NotImplemented:
                 return result
         if any_traced(args) or any_traced(kwargs.values()):
             return self.function(*args, **kwargs)
         program, values, originals = self._prepare(args, kwargs)
-        result = program.call(values, originals)
+        result = program.call(values, originals, out)
         if not kwargs:
             self._remember(program, args)
         return result

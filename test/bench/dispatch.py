@@ -58,11 +58,17 @@ def losses(mode: str) -> list[float]:
     weights = torch.rand(ranks, 3000, 2, device="cuda")[rank]
     mine = slice(rank * experts // ranks, (rank + 1) * experts // ranks)
     found = []
-    for group, peers, weights_here in ((dist.group.WORLD, False, (w1[mine], w2[mine])), (dist.group.WORLD, True, (w1[mine], w2[mine])),
+    for group, peers, pair in ((dist.group.WORLD, False, (w1[mine], w2[mine])), (dist.group.WORLD, True, (w1[mine], w2[mine])),
                                 (None, False, (w1, w2))):  # fmt: skip
         leaf = x.clone().requires_grad_()
         layer = GroupedExperts(
-            1024, 512, experts, policy=mode, group=group, peers=peers, parameters=tuple(map(torch.nn.Parameter, parts))
+            1024,
+            512,
+            experts,
+            policy=mode,
+            group=group,
+            peers=peers,
+            parameters=(torch.nn.Parameter(pair[0]), torch.nn.Parameter(pair[1])),
         )
         loss = layer(leaf, choices, weights).float().square().mean()
         loss.backward()

@@ -197,6 +197,11 @@ class CollectivePlan(_MovingPlan):
         return tuple(results)
 
 
+@functools.lru_cache(maxsize=64)
+def _no_rows(element: str, width: int, device: torch.device) -> Any:
+    return functions.encode(torch.empty(0, width, dtype=torch.bfloat16, device=device), element)
+
+
 @dataclasses.dataclass(frozen=True)
 class PeerPlan(_MovingPlan):
     """Kernels store rows in the memory of the ranks they go to; who reads them next brings them into the order of experts.
@@ -208,7 +213,7 @@ class PeerPlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
     ) -> tuple[Any, Any, torch.Tensor | None]:
         rows, weight = self.send(direction, x, element, weight)
-        order = self._with_gaps(self.received, self.by_expert)
+        order = self._arrived
         if element == "mxfp4" and compute is not None:
             rows, operand = functions.permute_twice(rows, order, compute)
         else:
@@ -219,7 +224,7 @@ class PeerPlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, weight: torch.Tensor | None = None
     ) -> tuple[Any, torch.Tensor | None]:
         """The first half of `to_experts`: rows as they arrive, with gaps, in memory that the next exchange writes to."""
-        like, source = functions.encode(x[:0], element), self.route.source
+        like, source = _no_rows(element, x.shape[1], x.device), self.route.source
         count = len(parts(like))
 
         def store(mine: slice, out: list[torch.Tensor]) -> None:
@@ -242,6 +247,11 @@ class PeerPlan(_MovingPlan):
 
         messages = [list(column) for column in zip(*self.messages)]
         return tuple(self._exchange(direction, [value[:0] for value in values], messages, store))
+
+    @functools.cached_property
+    def _arrived(self) -> torch.Tensor:
+        """int32: where the rows of the experts here arrive."""
+        return self._with_gaps(self.received, self.by_expert)
 
     @functools.cached_property
     def place(self) -> torch.Tensor:
