@@ -114,7 +114,6 @@ private:
   void eachPart(hopper::PassedType tile, mlir::Value address, mlir::Value firstRow, mlir::Value firstCol,
                 llvm::function_ref<void(mlir::Value, mlir::ValueRange)> move);
   void fenceProxy();
-  mlir::Value leavesCacheFirst();
   /// Where tiles are passed, and the parity of the pass through all places: all i32.
   struct Place {
     mlir::Value address, barriers, parity;

@@ -188,21 +188,13 @@ LogicalResult Distribution::fill(hopper::FillOp op) {
   fenceProxy();
   NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), ready, i32(tile.bytes()), NVVM::MemScopeKind::CTA, /*relaxed=*/false,
                                          Value());
-  Value map = tensorMap(op.getMemref(), part), policy = leavesCacheFirst();
+  Value map = tensorMap(op.getMemref(), part);
   eachPart(tile, place.address, op.getRow(), op.getCol(), [&](Value to, ValueRange at) {
-    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, to, map, at, ready, ValueRange{}, Value(), policy,
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, loc, to, map, at, ready, ValueRange{}, Value(), Value(),
                                                            NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true,
                                                            NVVM::CTAGroupKindAttr(), Value());
   });
   return success();
-}
-
-/// For what is read or written once, beside operands that many blocks read again and again.
-Value Distribution::leavesCacheFirst() {
-  return LLVM::InlineAsmOp::create(b, loc, b.getI64Type(), ValueRange{}, "createpolicy.fractional.L2::evict_first.b64 $0, 1.0;",
-                                   "=l", /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::TailCallKind::None,
-                                   LLVM::AsmDialectAttr(), ArrayAttr())
-      .getResult(0);
 }
 
 /// What threads have read or written, before the copy engine does.
@@ -265,9 +257,9 @@ LogicalResult Distribution::copyPassed(hopper::CopyPassedOp op) {
   OpBuilder::InsertionGuard guard(b);
   Value first = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0));
   b.setInsertionPointToStart(scf::IfOp::create(b, loc, first, /*withElse=*/false).thenBlock());
-  Value map = tensorMap(op.getMemref(), part), policy = op.getStreamed() ? leavesCacheFirst() : Value();
+  Value map = tensorMap(op.getMemref(), part);
   eachPart(tile, number(op.getTile()), op.getRow(), op.getCol(), [&](Value from, ValueRange at) {
-    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, map, from, at, policy, NVVM::TMAStoreMode::TILE, Value());
+    NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, loc, map, from, at, Value(), NVVM::TMAStoreMode::TILE, Value());
   });
   NVVM::CpAsyncBulkCommitGroupOp::create(b, loc);
   NVVM::CpAsyncBulkWaitGroupOp::create(b, loc, 0, b.getUnitAttr()); // until it has been read

@@ -158,15 +158,15 @@ def Hopper_CopyPassedOp : Hopper_Op<"copy_passed", [MemoryEffects<[MemRead, MemW
   let summary = "a tile that was passed to memory, by the copy engine";
   let description = [{
     `memref[row + r, col + c] = tile[r, c]`, nothing where that lies outside the matrix. Of a memref of rank 3, `row` counts over
-    both leading dimensions. `streamed`: what is stored is the first to leave the L2 cache, since nobody reads it soon.
+    both leading dimensions.
 
     Example:
     ```mlir
     hopper.copy_passed %tile to %m[%row, %col] : !hopper.passed<128 x 128 x bf16>, memref<?x4096xbf16>
     ```
   }];
-  let arguments = (ins Hopper_PassedType:$tile, AnyMemRef:$memref, Index:$row, Index:$col, UnitAttr:$streamed);
-  let assemblyFormat = "$tile `to` $memref `[` $row `,` $col `]` (`streamed` $streamed^)? attr-dict `:` type($tile) `,` type($memref)";
+  let arguments = (ins Hopper_PassedType:$tile, AnyMemRef:$memref, Index:$row, Index:$col);
+  let assemblyFormat = "$tile `to` $memref `[` $row `,` $col `]` attr-dict `:` type($tile) `,` type($memref)";
   let hasVerifier = 1;
 }
 
@@ -396,7 +396,6 @@ def Hopper_HandOverOp : Hopper_Op<"hand_over", [AttrSizedOperandSegments, Memory
 
 def Hopper_FillOp : Hopper_Op<"fill", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "brings what the next tile that is passed is added to where it will be passed, where that is so";
-  let description = "It is read once, and the first to leave the L2 cache.";
   let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, I1:$condition, TypeAttr:$tile);
   let assemblyFormat = "$memref `[` $row `,` $col `]` `if` $condition attr-dict `:` type($memref) `,` $tile";
 }

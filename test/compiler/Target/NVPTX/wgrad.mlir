@@ -36,8 +36,7 @@
 // CHECK: st.shared.v2.b32
 // CHECK-DAG: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
 // CHECK-DAG: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes
-// CHECK-DAG: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint
-// CHECK-DAG: cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group.L2::cache_hint
+// CHECK-DAG: cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG: 0 bytes spill stores, 0 bytes spill loads
