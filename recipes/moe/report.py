@@ -151,19 +151,26 @@ def write(records: dict[str, Record], wire: dict[str, dict[str, int]], folder: P
 
 
 def draw_seeds(records: dict[str, list[Record]], folder: Path) -> list[Path]:
-    """Loss, kept bytes and throughput of every mode, all seeds, as PNG."""
+    """Loss, distance to bf16 with the same seed, kept bytes and throughput of every mode, all seeds, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (curves, memory, pace) = pyplot.subplots(1, 3, figsize=(13, 3.8), width_ratios=(2, 1, 1))
+    figure, (curves, gap, memory, pace) = pyplot.subplots(1, 4, figsize=(16, 3.8), width_ratios=(2, 2, 1, 1))
+    base = {run.seed: smooth(run.losses, 50) for run in records.get("bf16", [])}
     for mode, runs in records.items():
         for number, run in enumerate(runs):
             label = mode if number == 0 else None
             curves.plot(smooth(run.losses, 20), label=label, color=COLORS[mode], linewidth=0.9, alpha=0.8)
+            if mode != "bf16" and run.seed in base:
+                steps = min(len(run.losses), len(base[run.seed]))
+                distance = 100 * (smooth(run.losses, 50)[:steps] / base[run.seed][:steps] - 1)
+                gap.plot(distance, label=label, color=COLORS[mode], linewidth=0.9, alpha=0.8)
     curves.set(xlabel="step", ylabel="training loss (mean of 20 steps)")
     curves.legend(frameon=False)
+    gap.axhline(0, color=COLORS["bf16"], linewidth=0.8)
+    gap.set(xlabel="step", ylabel="% above bf16 (mean of 50 steps)")
     bars = ((memory, "experts keep, MB a layer", [r[0].saved_bytes_per_layer / 1e6 for r in records.values()]),
             (pace, "thousand tokens/s", [float(np.mean([r.tokens_per_second for r in rs])) / 1e3 for rs in records.values()]))  # fmt: skip
     for axis, title, values in bars:
