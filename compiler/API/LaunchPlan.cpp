@@ -290,11 +290,12 @@ private:
     }
   }
 
-  /// One offset more than there are matrices.
+  /// One offset more than there are matrices, or two for each.
   void addGroupCount(mx::GroupedMatmulOp op) {
     runtime::CheckSpec check;
+    runtime::SizeTerm matrices = termOf(sizes.get(op.getB(), 0));
     check.left = {{termOf(sizes.get(op.getOffsets(), 0))}};
-    check.right = {{termOf(sizes.get(op.getB(), 0)), constantTerm(1)}};
+    check.right = {{matrices, op.getSpans() ? matrices : constantTerm(1)}};
     artifact.checks.push_back(std::move(check));
   }
 

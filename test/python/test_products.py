@@ -124,6 +124,82 @@ def test_grouped_matmul(offsets, scaled, summed):
     assert (result[: offsets[0]] == 0).all() and (result[offsets[-1] :] == 0).all()
 
 
+SPANS = [
+    [0, 70, 70, 70, 128, 300, 301, 640],  # padded to whatever
+    [5, 6, 200, 456, 456, 460, 500, 500],  # rows before and behind all groups
+    [0, 3, 160, 320, 320, 320, 480, 481],  # a buffer of 160 rows for each
+    [0, 0, 0, 0, 0, 0, 640, 640],
+]
+
+
+@pytest.mark.parametrize("spans", SPANS)
+@pytest.mark.parametrize("scaled", [(vn.FP8, vn.FP8_BLOCK), (vn.MXFP4, vn.FP8_BLOCK), (vn.MXFP8, vn.MXFP8), None])
+def test_groups_with_rows_between_them(spans, scaled, summed):
+    x, w = draw("normal", (640, 256), 1), draw("normal", (4, 192, 256), 2)
+    if scaled:
+        a = vn.quantize(x, scaled[0])
+        parts = [vn.quantize(m, scaled[1]) for m in w]
+        payload, scales = (np.stack([np.asarray(getattr(p, name)) for p in parts]) for name in ("payload", "scales"))
+        b = vn.ScaledTensor(payload, scales, scaled[1], (4, 192, 256))
+    else:
+        a, b = x.astype(ml_dtypes.bfloat16), w.astype(ml_dtypes.bfloat16)
+        parts = list(b)
+    result = np.asarray(vn.grouped_matmul(a, b, np.array(spans, np.int32), vn.float32, spans=True))
+    used = np.zeros(640, bool)
+    for e, (begin, end) in enumerate(zip(spans[::2], spans[1::2])):
+        used[begin:end] = True
+        if begin == end:
+            continue
+        # The same rows, multiplied by themselves.
+        one = np.array([begin, end], np.int32)
+        whole = np.asarray(vn.grouped_matmul(a, vn.ScaledTensor(payload[e : e + 1], scales[e : e + 1], scaled[1], (1, 192, 256))
+                                             if scaled else b[e : e + 1], one, vn.float32))  # fmt: skip
+        np.testing.assert_array_equal(result[begin:end], whole[begin:end])
+        left = to_reference(a) if scaled and not scaled[0].packed else None
+        if left is not None:
+            expected = ref.matmul(left, to_reference(parts[e]))
+            assert relative(result[begin:end], expected[begin:end]) < summed
+    assert not result[~used].any()
+
+
+def test_what_becomes_of_a_product_with_rows_between_groups():
+    """Rows between groups are what becomes of zeros."""
+    spans = np.array([0, 3, 160, 320, 320, 320, 480, 481], np.int32)
+    x, w = vn.quantize(draw("normal", (640, 256), 1), vn.FP8), draw("normal", (4 * 256, 256), 2)
+    one = vn.quantize(w, vn.FP8_BLOCK)
+    b = vn.ScaledTensor(
+        np.asarray(one.payload).reshape(4, 256, 256), np.asarray(one.scales).reshape(4, 2, 2), vn.FP8_BLOCK, (4, 256, 256)
+    )
+
+    @vn.jit
+    def biased(x, b, o, bias):
+        y = vn.grouped_matmul(x, b, o, vn.float32, spans=True) + bias[None, :]
+        return y, vn.quantize(y, vn.MXFP4)
+
+    bias = draw("normal", (256,), 3)
+    y, q = biased(x, b, spans, bias)
+    product = np.asarray(vn.grouped_matmul(x, b, spans, vn.float32, spans=True))
+    np.testing.assert_array_equal(np.asarray(y), product + bias[None, :])
+    expected = vn.quantize(product + bias[None, :], vn.MXFP4)
+    np.testing.assert_array_equal(np.asarray(q.payload), np.asarray(expected.payload))
+    np.testing.assert_array_equal(np.asarray(y)[3:160], np.broadcast_to(bias, (157, 256)))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(("spans", "message"), [([0, 5, 4, 9, 9, 9, 9, 9], "ascending"), ([0, 5, 6, 9, 9, 9, 9, 641], "within the 640 rows"),
+                                                ([0, 5, 6, 9, 9], "sizes differ")])  # fmt: skip
+def test_bad_spans_are_refused(spans, message):
+    x, w = draw("normal", (640, 64), 1).astype(ml_dtypes.bfloat16), draw("normal", (4, 32, 64), 2).astype(ml_dtypes.bfloat16)
+    with pytest.raises(vn.LaunchError, match=message):
+        vn.grouped_matmul(x, w, np.array(spans, np.int32), spans=True)
+
+
+def test_spans_compile_without_spills():
+    specs = (vn.ScaledSpec((None, 7168), vn.FP8), vn.ScaledSpec((32, 4096, 7168), vn.FP8_BLOCK), vn.ArraySpec((64,), vn.int32))
+    (kernel,) = vn.compile(lambda a, b, o: vn.grouped_matmul(a, b, o, spans=True), *specs, target="sm_90a").kernels
+    assert kernel.spill_bytes == 0
+
+
 def gradient_case(dy, x, formats, offsets):
     """Operands of a weight gradient, scaled or BF16 where `formats` is None, and the reference's result."""
     if formats:

@@ -86,10 +86,16 @@ public:
       across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
       Tile tile;
+      Value between;
       if (grouped) {
         e.when(cmp(CmpIPredicate::eq, arith::OrIOp::create(b, loc, down, piece), i32(0)), [&] { clearOutsideGroups(); });
         GroupedTiles::Found found = grouped->findDense(widen(down));
         tile = found.tile, matrix = found.group;
+        if (auto product = llvm::dyn_cast<mx::GroupedMatmulOp>(op.getOperation()); product && product.getSpans()) {
+          // What lies between two groups is a group of its own.
+          between = cmp(CmpIPredicate::ne, arith::AndIOp::create(b, loc, matrix, e.index(1)), e.index(0));
+          matrix = e.divide(matrix, 2);
+        }
       } else {
         Value first = arith::MulIOp::create(b, loc, widen(down), e.index(shape.rows()));
         Value left = arith::SubIOp::create(b, loc, e.size(rows), first);
@@ -97,7 +103,13 @@ public:
       }
       if (isPiece)
         tile = pieceOf(tile, isPiece, piece);
-      e.when(arith::CmpIOp::create(b, loc, CmpIPredicate::ne, tile.rows, e.index(0)), [&] { emitTile(tile, matrix); });
+      e.when(cmp(CmpIPredicate::ne, tile.rows, e.index(0)), [&] {
+        if (!between)
+          return emitTile(tile, matrix);
+        e.when(
+            between, [&] { finish({}, {}, [&](Value, ValueRange) { clearRows(tile.firstRow, tile.rows); }); },
+            [&] { emitTile(tile, matrix); });
+      });
     });
     return count;
   }
@@ -485,13 +497,17 @@ private:
                             e.alignment(result, 0));
   }
 
+  /// What becomes of zeros, in the columns of this block's tiles.
+  void clearRows(Value first, Value count) {
+    for (int64_t piece = 0; piece < shape.pieces; ++piece)
+      storeRows(first, count, e.addTo(firstCol, piece * shape.passedCols()), {}, {}, /*adds=*/false);
+  }
+
   /// Rows that belong to no group are what becomes of zeros.
   void clearOutsideGroups() {
     finish({}, {}, [&](Value, ValueRange) {
       auto clear = [&](Value begin, Value end) {
-        Value count = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0));
-        for (int64_t piece = 0; piece < shape.pieces; ++piece)
-          storeRows(begin, count, e.addTo(firstCol, piece * shape.passedCols()), {}, {}, /*adds=*/false);
+        clearRows(begin, arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, end, begin), e.index(0)));
       };
       auto [first, last] = grouped->bounds();
       clear(e.index(0), first);

@@ -304,12 +304,18 @@ void Product::emitByColumns() {
     Value tile = arith::DivUIOp::create(b, loc, task, columnTiles);
     Value firstCol = times(arith::RemUIOp::create(b, loc, task, columnTiles), kCols);
     Value cols = atMost(minus(n, firstCol), kCols);
-    Value firstRow, rows, expert;
+    Value firstRow, rows, expert, depth = k;
     if (offsets) {
       GroupedTile grouped = findGroupedTile(e, tile, m, offsets, kRows);
       firstRow = grouped.firstRow;
       rows = grouped.rows;
       expert = grouped.group;
+      if (auto product = llvm::dyn_cast<mx::GroupedMatmulOp>(op.getOperation()); product && product.getSpans()) {
+        // What lies between two groups is a group of its own, without a sum.
+        Value between = arith::RemUIOp::create(b, loc, expert, e.index(2));
+        depth = arith::SelectOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::eq, between, zero), k, zero);
+        expert = e.divide(expert, 2);
+      }
       // Rows before the first group and after the last one belong to no expert: the first tile clears them.
       Value isFirst = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, tile, zero);
       e.when(isFirst, [&] {
@@ -330,7 +336,7 @@ void Product::emitByColumns() {
     Value filled = arith::CmpIOp::create(b, loc, CmpIPredicate::ne, rows, zero);
     e.when(filled, [&] {
       clear(rows);
-      e.loop(zero, k, block, [&](Value firstK) {
+      e.loop(zero, depth, block, [&](Value firstK) {
         Value validK = atMost(minus(k, firstK), block);
         loadLeft(firstRow, rows, firstK, validK);
         loadRight(expert, firstCol, cols, firstK, validK);

@@ -47,7 +47,9 @@ def Mx_GroupedMatmulOp : Mx_ProductOp<"grouped_matmul"> {
     `D[m] = A[m] * B[e]^T` for offsets[e] <= m < offsets[e+1], as in `mx.matmul`. Rows outside every group are 0. Groups
     may be empty and need no padding.
 
-    Shapes: a [M, K], b [E, N, K], offsets [E + 1] -> [M, N].
+    `spans`: group e has the rows offsets[2e] <= m < offsets[2e+1]: rows between groups belong to none.
+
+    Shapes: a [M, K], b [E, N, K], offsets [E + 1], or [2 E] with `spans` -> [M, N].
 
     Constraints:
     1. K of both operands is equal, and b has rank 3;
@@ -59,10 +61,10 @@ def Mx_GroupedMatmulOp : Mx_ProductOp<"grouped_matmul"> {
     %d = mx.grouped_matmul %a, %b offsets %o : tensor<?x64xbf16>, tensor<8x32x64xbf16>, tensor<?xi32> -> tensor<?x32xbf16>
     ```
   }];
-  let arguments = (ins Mx_Value:$a, Mx_Value:$b, Mx_Index:$offsets);
+  let arguments = (ins Mx_Value:$a, Mx_Value:$b, Mx_Index:$offsets, UnitAttr:$spans);
   let results = (outs Mx_Real:$result);
   let assemblyFormat = [{
-    $a `,` $b `offsets` $offsets attr-dict `:` type($a) `,` type($b) `,` type($offsets) `->` type($result)
+    $a `,` $b `offsets` $offsets (`spans` $spans^)? attr-dict `:` type($a) `,` type($b) `,` type($offsets) `->` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -69,25 +69,37 @@ def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = N
 
 
 @operation
-def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat16) -> Any:
+def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat16, spans: bool = False) -> Any:
     """Rows offsets[e]:offsets[e+1] of A times B[e].T, for every expert e; rows outside every group are 0.
+
+    With `spans`, group e has the rows offsets[2e]:offsets[2e+1], and there may be rows between groups: groups padded to a
+    multiple, or one buffer of fixed height for every expert of which so many rows are used ("masked": begins e * height, ends
+    e * height + counts[e]). The sizes stay on the device.
 
     Args:
         a: [M, K]; b: [E, N, K]; both scaled or both plain.
-        offsets: int32 [E + 1], ascending; groups may be empty and need no padding.
+        offsets: int32 [E + 1], ascending, or [2 E] with `spans`; groups may be empty and need no padding.
 
     Returns:
         [M, N] in `out_dtype`.
 
     Raises:
-        CompileError: different K, mixed operands. LaunchError: offsets that descend or lie outside [0, M].
+        CompileError: different K, mixed operands. LaunchError: offsets that descend or lie outside [0, M], or another number of
+        them (on a GPU they are kept within the rows instead: looking at them would wait).
     """
     a, b = _operands("grouped_matmul", a, b, 3)
     join(a.shape[1], b.shape[2], "grouped_matmul: K of a and b")
     offsets = index_vector(offsets, "grouped_matmul: offsets")
     result = TensorType((a.shape[0], b.shape[1]), float_dtype(out_dtype, "grouped_matmul"))
     ssa = a.builder.op(
-        f"mx.grouped_matmul {a.ssa}, {b.ssa} offsets {offsets.ssa} : ", a.type, ", ", b.type, ", ", offsets.type, " -> ", result
+        f"mx.grouped_matmul {a.ssa}, {b.ssa} offsets {offsets.ssa} {'spans ' if spans else ''}: ",
+        a.type,
+        ", ",
+        b.type,
+        ", ",
+        offsets.type,
+        " -> ",
+        result,
     )
     return Traced(a.builder, ssa, result)
 

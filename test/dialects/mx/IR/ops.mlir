@@ -73,6 +73,8 @@ func.func @products(%a: !mx.scaled<?x256, #fp8>, %b: !mx.scaled<512x256, #fp8_bl
   %0 = mx.matmul %a, %b : !mx.scaled<?x256, #fp8>, !mx.scaled<512x256, #fp8_block> -> tensor<?x512xbf16>
   // CHECK-NEXT: mx.matmul %[[A]], %[[B]] accumulate %[[ACC]] : tensor<?x512xf32> :
   %1 = mx.matmul %a, %b accumulate %acc : tensor<?x512xf32> : !mx.scaled<?x256, #fp8>, !mx.scaled<512x256, #fp8_block> -> tensor<?x512xf32>
+  // CHECK-NEXT: mx.grouped_matmul %[[A]], %[[E]] offsets %[[O]] spans :
+  %spans = mx.grouped_matmul %a, %e offsets %o spans : !mx.scaled<?x256, #fp8>, !mx.scaled<8x512x256, #fp8_block>, tensor<9xi32> -> tensor<?x512xf32>
   // CHECK-NEXT: mx.grouped_matmul %[[A]], %[[E]] offsets %[[O]] :
   %2 = mx.grouped_matmul %a, %e offsets %o : !mx.scaled<?x256, #fp8>, !mx.scaled<8x512x256, #fp8_block>, tensor<9xi32> -> tensor<?x512xf32>
   // CHECK-NEXT: mx.grouped_wgrad %[[A]], %[[A]] offsets %[[O]] :
