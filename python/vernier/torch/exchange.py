@@ -228,7 +228,11 @@ class PeerPlan(_MovingPlan):
         count = len(parts(like))
 
         def store(mine: slice, out: list[torch.Tensor]) -> None:
-            functions.encode_rows(x, source[mine], element, out=rebuilt(like, out[:count]))
+            # Codes leave in whole cache lines. Scales would leave a few bytes at a time, which a wire takes a packet for each.
+            here = [torch.empty_like(scales) for scales in out[1:count]]
+            functions.encode_rows(x, source[mine], element, out=rebuilt(like, [out[0], *here]))
+            for scales, target in zip(here, out[1:count]):
+                target.copy_(scales)
             if weight is not None:
                 out[count].copy_(weight[mine])
 
