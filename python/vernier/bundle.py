@@ -25,9 +25,13 @@ class BundleFunction:
         self.target = program.target
         self._results = [r["type"] for r in json.loads(program.metadata)["results"]]
 
-    def __call__(self, *args: Any) -> Any:
-        """Raises LaunchError for arguments that the function was not compiled for."""
-        from .jit import _call_value, _device_of
+    def __call__(self, *args: Any, out: Any = None) -> Any:
+        """`out`: arrays to write the results to, one or a tuple (see `Jit`).
+
+        Raises LaunchError for arguments that the function was not compiled for.
+        """
+        from .jit import _call_value, _device_of, arrays_of
+        from .trace import Output
 
         values = [_call_value(a) for a in args]
         device = _device_of(values, list(args))
@@ -37,7 +41,16 @@ class BundleFunction:
             )
         kind = values[0].kind
         raws = [v.raw for v in values]
-        made = kinds.run(self.program, raws, self.program.prepare(raws), kind, device, {})
+        given = None
+        if out is not None:
+            tree = [Output(i, None, None, "full", *(format_of_type(text) or ())) for i, text in enumerate(self._results)]
+            values_out = out if isinstance(out, (list, tuple)) else [out]
+            if len(values_out) != len(tree):
+                raise LaunchError(f"{self.name}: expected out to be {len(tree)} results, but got {len(values_out)}")
+            given = [arrays_of(output, value) for output, value in zip(tree, values_out)]
+        made = kinds.run(self.program, raws, self.program.prepare(raws), kind, device, {}, given)
+        if out is not None:
+            return out
         results = []
         for text, (shape, arrays) in zip(self._results, made):
             scaled = format_of_type(text)

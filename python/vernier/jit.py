@@ -125,7 +125,7 @@ def _dtypes_of_results(outputs: Any) -> dict[int, DType]:
     return found
 
 
-def _arrays_of(output: Output, value: Any) -> list[Any]:
+def arrays_of(output: Output, value: Any) -> list[Any]:
     """What a caller gave for a result, as the program's buffers."""
     if output.format is not None:
         if not isinstance(value, ScaledTensor) or (value.format.name, value.axis, value.grouped) != (
@@ -187,7 +187,7 @@ class Program:
             if isinstance(tree, Output):
                 if tree.result is None or given[tree.result]:
                     raise LaunchError("out: a result that is an argument or another result has no memory of its own")
-                given[tree.result] = _arrays_of(tree, value)
+                given[tree.result] = arrays_of(tree, value)
             elif tree[0] == "constant":
                 return
             elif tree[0] == "dict":

@@ -42,6 +42,10 @@ class Kind(abc.ABC):
     def empty(self, shape: tuple[int, ...], dtype: DType, device: int) -> Any:
         """A new array, not filled."""
 
+    def writable(self, array: Any) -> bool:
+        """Whether results may be written to an array of the caller."""
+        return True
+
     def scalar(self, value: Any, dtype: DType, device: int) -> Any:
         """A new array of rank 0 with a number."""
         raise LaunchError(f"expected arrays of one library, but got a number for {self.name} on a device")
@@ -76,6 +80,9 @@ class NumpyKind(Kind):
 
     def empty(self, shape: tuple[int, ...], dtype: DType, device: int) -> Any:
         return np.empty(shape, dtype.numpy)
+
+    def writable(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray) and bool(array.flags.writeable)
 
 
 class TorchKind(Kind):
@@ -182,6 +189,9 @@ class DLPackKind(Kind):
         with jax.default_device(jax.devices("cuda")[device]):
             return jax.numpy.full((), value, dtype.numpy).block_until_ready()
 
+    def writable(self, array: Any) -> bool:
+        return self._is_cupy  # arrays of JAX never change
+
     def wrap(self, array: Any) -> Any:
         return self.namespace.from_dlpack(array) if isinstance(array, np.ndarray) else array
 
@@ -282,6 +292,9 @@ def run(
 def _written(array: Any, shape: tuple[int, ...], dtype: DType, device: int) -> int:
     """The address of an array that a caller gave for a result."""
     seen = view(array, codes=dtype.name == "uint8")
+    kind = kind_of(array)
+    if kind is None or not kind.writable(array):
+        raise LaunchError(f"out: expected an array that may be written to, but got a read-only one ({type(array).__name__})")
     own = getattr(array, "data_ptr", None)
     address = own() if own is not None else getattr(getattr(array, "ctypes", None), "data", seen.address)
     if seen.shape != shape or seen.dtype.mlir != dtype.mlir or seen.device != device:

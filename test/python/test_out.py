@@ -21,6 +21,10 @@ def several(x):
     return {"codes": vn.quantize(x, vn.MXFP4), "rest": [x * 2, vn.sum(x, axis=1)]}
 
 
+def several_in_a_tuple(x):
+    return vn.quantize(x, vn.MXFP4), x * 2
+
+
 def _numbers(rows=33, cols=64, seed=0):
     return np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32)
 
@@ -71,6 +75,27 @@ def test_part_of_a_larger_array():
 def test_refused(out, message):
     with pytest.raises((vn.LaunchError, vn.CompileError), match=message):
         vn.jit(lambda x: x * 2)(_numbers(), out=out)
+
+
+def test_what_cannot_be_written_to_is_refused():
+    out = np.zeros((33, 64), np.float32)
+    out.flags.writeable = False
+    with pytest.raises(vn.LaunchError, match="read-only"):
+        vn.jit(lambda x: x * 2)(_numbers(), out=out)
+
+
+def test_functions_of_a_bundle(tmp_path):
+    vn.compile(several_in_a_tuple, vn.ArraySpec((None, 64), vn.float32)).save(tmp_path)
+    loaded, x = vn.load_bundle(tmp_path)["several_in_a_tuple"], _numbers()
+    expected = loaded(x)
+    out = tuple(_like(v) for v in expected)
+    assert loaded(x, out=out) is out
+    np.testing.assert_array_equal(out[0].payload, expected[0].payload)
+    np.testing.assert_array_equal(out[1], expected[1])
+    with pytest.raises(vn.LaunchError, match="expected out to be 2 results"):
+        loaded(x, out=out[1])
+    with pytest.raises(vn.LaunchError, match="expected a ScaledTensor"):
+        loaded(x, out=out[::-1])
 
 
 def test_structures_are_compared():
