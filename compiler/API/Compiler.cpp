@@ -42,7 +42,7 @@ public:
   /// Takes a module through the phases of a target that are IR.
   LogicalResult run(ModuleOp module, ArrayRef<Phase> list, unsigned from, unsigned until, const CompileOptions &options,
                     llvm::function_ref<void(unsigned)> reached = nullptr) {
-    PipelineOptions pipeline{*findTarget(options.target), options.maxKernels};
+    PipelineOptions pipeline{*findTarget(options.target), options.maxKernels, options.fuse};
     for (unsigned i = from + 1; i <= until; ++i) {
       PassManager manager(&context);
       list[i].build(manager, pipeline);
@@ -322,6 +322,7 @@ Result<std::string> vernier::cacheKey(const std::string &text, const CompileOpti
   hash.field(print(*module, false));
   hash.field(options.target);
   hash.field(std::to_string(options.maxKernels));
+  hash.field(std::to_string(options.fuse));
   hash.field(*target == Target::Host ? host::hostChip() : nvptx::kChip);
   hash.field(libraryHash());
   if (*target == Target::SM90a) {

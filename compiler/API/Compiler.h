@@ -18,6 +18,7 @@ struct CompileOptions {
   std::string target = "host"; ///< or "sm_90a".
   int64_t maxKernels = 0;      ///< refuse to form more kernels than this; 0: any number.
   std::string ptxas = {};      ///< NVIDIA's assembler; empty: looked for (see Target/NVPTX/Ptxas.h).
+  bool fuse = true;            ///< false: a kernel for every operation, for comparison.
 };
 
 /// A module at one phase.

@@ -25,6 +25,7 @@ std::string targetNames();
 struct PipelineOptions {
   Target target = Target::Host;
   int64_t maxKernels = 0; ///< refuse to form more kernels than this; 0: any number.
+  bool fuse = true;       ///< false: a kernel for every operation.
 };
 
 struct Phase {

@@ -134,8 +134,8 @@ const char *outcomeName(runtime::CacheOutcome outcome) {
 }
 
 std::unique_ptr<Program> load(const std::string &module, const std::string &target, int64_t maxKernels,
-                              const std::string &ptxas, const std::string &folder, int64_t capBytes) {
-  CompileOptions options{target, maxKernels, ptxas};
+                              const std::string &ptxas, const std::string &folder, int64_t capBytes, bool fuse) {
+  CompileOptions options{target, maxKernels, ptxas, fuse};
   auto work = [&] {
     py::gil_scoped_release release;
     runtime::Cache cache = runtime::Cache::fromEnvironment(folder, capBytes);
@@ -149,9 +149,9 @@ std::unique_ptr<Program> load(const std::string &module, const std::string &targ
 std::vector<std::tuple<std::string, std::string, std::string>> lowerPhases(const std::string &module, const std::string &from,
                                                                            const std::string &until, bool all,
                                                                            const std::string &target, int64_t maxKernels,
-                                                                           const std::string &ptxas) {
+                                                                           const std::string &ptxas, bool fuse) {
   std::vector<std::tuple<std::string, std::string, std::string>> list;
-  for (PhaseDump &dump : valueOr(lower(module, from, until, all, {target, maxKernels, ptxas})))
+  for (PhaseDump &dump : valueOr(lower(module, from, until, all, {target, maxKernels, ptxas, fuse})))
     list.emplace_back(dump.name, dump.suffix, dump.text);
   return list;
 }
@@ -189,15 +189,15 @@ PYBIND11_MODULE(_vernier, m) {
       .def("call", &FastCalls::call, py::arg("arguments"), py::arg("out"));
 
   m.def("load", &load, py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"), py::arg("cache_folder"),
-        py::arg("cache_bytes"));
+        py::arg("cache_bytes"), py::arg("fuse"));
   m.def("lower", &lowerPhases, py::arg("module"), py::arg("from_phase"), py::arg("until"), py::arg("all"), py::arg("target"),
-        py::arg("max_kernels"), py::arg("ptxas"));
+        py::arg("max_kernels"), py::arg("ptxas"), py::arg("fuse"));
   m.def(
       "cache_key",
-      [](const std::string &module, const std::string &target, int64_t maxKernels, const std::string &ptxas) {
-        return valueOr(cacheKey(module, {target, maxKernels, ptxas}));
+      [](const std::string &module, const std::string &target, int64_t maxKernels, const std::string &ptxas, bool fuse) {
+        return valueOr(cacheKey(module, {target, maxKernels, ptxas, fuse}));
       },
-      py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"));
+      py::arg("module"), py::arg("target"), py::arg("max_kernels"), py::arg("ptxas"), py::arg("fuse"));
   m.def("phases", [] {
     std::vector<std::tuple<std::string, std::string, std::string, bool, bool>> list;
     for (const PhaseInfo &phase : listPhases())

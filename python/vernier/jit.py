@@ -142,14 +142,18 @@ def arrays_of(output: Output, value: Any) -> list[Any]:
 class Program:
     """One compiled specialisation of a function."""
 
-    def __init__(self, traced: Trace, max_kernels: int, target: str, names: list[str], cache_folder: str) -> None:
+    def __init__(
+        self, traced: Trace, max_kernels: int, target: str, names: list[str], cache_folder: str, fuse: bool = True
+    ) -> None:
         self.trace = traced
         self._result_dtypes = _dtypes_of_results(traced.outputs)
         self.names = names
         self.program: _vernier.Program | None = None
         if not traced.empty:
             try:
-                self.program = _vernier.load(traced.module, target, max_kernels, ptxas(target), cache_folder, _cache_limit())
+                self.program = _vernier.load(
+                    traced.module, target, max_kernels, ptxas(target), cache_folder, _cache_limit(), fuse
+                )
             except CompileError as error:
                 raise CompileError(self._readable(str(error))) from None
 
@@ -236,10 +240,10 @@ class Jit:
     Raises LaunchError where it is anything else.
     """
 
-    def __init__(self, function: Callable[..., Any], kernels: int = 0) -> None:
+    def __init__(self, function: Callable[..., Any], kernels: int = 0, fuse: bool = True) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.max_kernels = kernels
+        self.max_kernels, self.fuse = kernels, fuse
         self._programs: dict[Any, list[Program]] = {}
         self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
@@ -310,7 +314,9 @@ class Jit:
             program = known()
             if program is None:
                 traced = trace(self.function, tree, leaves, rows)
-                program = Program(traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder())
+                program = Program(
+                    traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder(), self.fuse
+                )
                 self._programs.setdefault(key, []).append(program)
             return program
 
@@ -338,7 +344,7 @@ class Jit:
         if target is None:
             on_host = {name: host for name, _, _, host, _ in _vernier.phases()}
             target = "host" if on_host.get(phase, True) else "sm_90a"
-        return _vernier.lower(module, "input", phase, False, target, self.max_kernels, ptxas(target))[-1][2]
+        return _vernier.lower(module, "input", phase, False, target, self.max_kernels, ptxas(target), self.fuse)[-1][2]
 
     def _trace_for(self, args: Any, kwargs: Any) -> Trace:
         originals: list[Any] = []
@@ -351,20 +357,46 @@ class Jit:
             rows.append(value.raw[0][0] if value is not None and value.raw[0] else None)
         return trace(self.function, tree, leaves, rows)
 
-    def explain(self, *args: Any, **kwargs: Any) -> str:
-        """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule."""
+    def explain(self, *args: Any, target: str | None = None, **kwargs: Any) -> str:
+        """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule.
+
+        Args:
+            args: arrays, or specs with all their sizes in place of all arrays.
+            target: with specs, "host" or "sm_90a"; by default, the host.
+
+        Raises CompileError for specs without sizes.
+        """
         from .explain import explain
 
-        program, values, _ = self._prepare(args, kwargs)
-        target = program.program.target if program.program is not None else "host"
-        return explain(self.function.__name__, program.kernels(values), target)
+        target, kernels = self.kernels(*args, target=target, **kwargs)
+        return explain(self.function.__name__, kernels, target)
+
+    def kernels(self, *args: Any, target: str | None = None, **kwargs: Any) -> tuple[str, list[dict[str, Any]]]:
+        """What `explain` prints, as data: the target, and every kernel's name, operations, reasons, schedule and bytes."""
+        leaves: list[Any] = []
+        tree = ("tuple", (flatten(args, leaves), flatten(kwargs, leaves)))
+        specs = [v for v in leaves if isinstance(v, (ArraySpec, ScaledSpec))]
+        if not specs:
+            program, values, _ = self._prepare(args, kwargs)
+            found = program.program.target if program.program is not None else "host"
+            if target not in (None, found):
+                raise CompileError(f"expected specs in place of arrays to explain {target}; these arrays run on {found}")
+            return found, program.kernels(values)
+        if len(specs) < len(leaves) or any(None in spec.shape for spec in specs):
+            raise CompileError("expected arrays alone, or specs alone, with all their sizes")
+        shapes: list[list[int]] = [[int(size or 0) for size in spec.shape] for spec in specs]
+        program = self._program(
+            tree, [leaf_of_spec(dataclasses.replace(spec, shape=(None, *spec.shape[1:])) if spec.shape else spec) for spec in specs],
+            [shape[0] if shape else None for shape in shapes], args, target or "host",
+        )  # fmt: skip
+        return target or "host", program.program.kernels(shapes) if program.program is not None else []
 
 
 @overload
 def jit(function: Callable[..., Any], /) -> Jit: ...
 @overload
-def jit(*, kernels: int = 0) -> Callable[[Callable[..., Any]], Jit]: ...
-def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> Any:
+def jit(*, kernels: int = 0, fuse: bool = True) -> Callable[[Callable[..., Any]], Jit]: ...
+def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0, fuse: bool = True) -> Any:
     """Compiles a function over arrays into fused kernels.
 
     The function is traced once for every combination of element types, formats and column sizes; rows are run-time
@@ -372,10 +404,11 @@ def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0) -> A
 
     Args:
         kernels: at most so many launches, also where more would be faster; what cannot be is refused. 0: any number.
+        fuse: False: a kernel for every operation, with the same bits: to see in `explain` and in time what fusion is worth.
     """
     if function is None:
-        return lambda f: Jit(f, kernels)
-    return Jit(function, kernels)
+        return lambda f: Jit(f, kernels, fuse)
+    return Jit(function, kernels, fuse)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -436,7 +469,7 @@ def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, 
     traced = jitted._trace_for(specs, {})
     if traced.empty:
         raise CompileError("the function computes nothing")
-    program = _vernier.load(traced.module, target, jitted.max_kernels, ptxas(target), "", 0)
+    program = _vernier.load(traced.module, target, jitted.max_kernels, ptxas(target), "", 0, jitted.fuse)
 
     def kernel(k: dict[str, Any]) -> Kernel:
         common = (k["name"], k["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
@@ -447,5 +480,5 @@ def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, 
                       launch["sharedBytes"], tuple(launch["warnings"]))  # fmt: skip
 
     kernels = tuple(kernel(k) for k in json.loads(program.metadata)["kernels"])
-    key = _vernier.cache_key(traced.module, target, jitted.max_kernels, ptxas(target))
+    key = _vernier.cache_key(traced.module, target, jitted.max_kernels, ptxas(target), jitted.fuse)
     return Artifact(program.name, target, kernels, traced.module, program.code, program.metadata, program, key)

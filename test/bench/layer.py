@@ -1,12 +1,15 @@
 """The routed experts of one mixture-of-experts layer on a GPU, forward and backward, step by step.
 
     ./vernier bench layer [NAME ...] [--record FILE] [--check FILE] [--plot FILE]
+    ./vernier bench layer [NAME ...] --explain
 
 Rows arrive in MXFP4 and their gradients in FP8, sorted by expert, group sizes in about 0.7..1.3 of the mean, on the device. Kept for
 backward, all in MXFP4: the rows, gate and up, SwiGLU's result. Products in FP8, weight gradients added to FP32. A step is one
 compiled function; its time is the median of device-event timings with the L2 cache flushed before each, launches alone. A layer's
 time is the sum of its steps'. `--check` compares with a stored record of the same GPU and driver, and fails where a step has
 become more than 5% slower. Needs one Hopper GPU and torch.
+
+`--explain` needs neither: launches and bytes of every step as it is compiled, and with a kernel for every operation.
 """
 
 from __future__ import annotations
@@ -78,6 +81,41 @@ def steps(experts: int, rows: int, hidden: int, inner: int) -> Any:
     yield "fc1 wgrad", m, wgrad, (d, x, offsets, gradient), 2 * m * hidden * 2 * inner
 
 
+def described(experts: int, rows: int, hidden: int, inner: int) -> Any:
+    """Functions and specs of the same steps."""
+
+    def operand(k: int, format: Any) -> Any:
+        return vn.ScaledSpec((rows, k), format)
+
+    def weights(n: int, k: int) -> Any:
+        return vn.ScaledSpec((experts, n, k), vn.FP8_BLOCK)
+
+    offsets, weight = vn.ArraySpec((experts + 1,), vn.int32), vn.ArraySpec((rows,), vn.float32)
+    x, dy, d = operand(hidden, vn.MXFP4), operand(hidden, vn.FP8), operand(2 * inner, vn.FP8)
+    yield "fc1 + SwiGLU", fc1, (x, weights(2 * inner, hidden), offsets, weight)
+    yield "fc2", fc2, (operand(inner, vn.FP8), weights(hidden, inner), offsets)
+    yield "fc2 dgrad + SwiGLU'", fc2_dgrad, (dy, weights(inner, hidden), offsets, operand(2 * inner, vn.MXFP4), weight)
+    yield "fc1 dgrad", fc1_dgrad, (d, weights(hidden, 2 * inner), offsets)
+    yield "fc2 wgrad", wgrad, (dy, operand(inner, vn.MXFP4), offsets, vn.ArraySpec((experts, hidden, inner), vn.float32))
+    yield "fc1 wgrad", wgrad, (d, x, offsets, vn.ArraySpec((experts, 2 * inner, hidden), vn.float32))
+
+
+def explain(name: str, experts: int, rows: int, hidden: int, inner: int) -> None:
+    """Launches and bytes before and after fusion."""
+    print(f"{name}, {experts} experts, {rows} rows: H = {hidden}, I = {inner}")
+    print(f"  {'':22}{'a kernel an operation':>26}{'as compiled':>22}")
+    totals = [[0, 0], [0, 0]]
+    for step, function, specs in described(experts, rows, hidden, inner):
+        text = ""
+        for total, fuse in zip(totals, (False, True)):
+            _, kernels = vn.jit(fuse=fuse)(function).kernels(*specs, target="sm_90a")
+            moved = sum(kernel["bytes_read"] + kernel["bytes_written"] for kernel in kernels)
+            total[0], total[1] = total[0] + len(kernels), total[1] + moved
+            text += f"{len(kernels):4} launches{moved / 1e6:9.0f} MB"
+        print(f"  {step:22}    {text}", flush=True)
+    print(f"  {'in all':22}    " + "".join(f"{launches:4} launches{moved / 1e6:9.0f} MB" for launches, moved in totals))
+
+
 def plot(record: dict[str, Any], path: str) -> None:
     import matplotlib
 
@@ -102,13 +140,21 @@ def plot(record: dict[str, Any], path: str) -> None:
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", help="only layers whose name and experts have one of these in them")
+    parser.add_argument("--explain", action="store_true", help="launches and bytes before and after fusion, without a GPU")
     options = parser.parse_args()
+    chosen = [
+        shape
+        for shape in LAYERS
+        if not options.names or any(text in f"{shape[0]}, {shape[1]} experts" for text in options.names)
+    ]
+    if options.explain:
+        for shape in chosen:
+            explain(*shape)
+        return 0
     timer = Timer()
     record = new_record(totals={})
-    for name, experts, rows, hidden, inner in LAYERS:
+    for name, experts, rows, hidden, inner in chosen:
         layer = f"{name}, {experts} experts"
-        if options.names and not any(text in layer for text in options.names):
-            continue
         print(f"{layer}: H = {hidden}, I = {inner}")
         total, launches = 0.0, 0
         for step, m, function, args, operations in steps(experts, rows, hidden, inner):

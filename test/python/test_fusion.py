@@ -1,5 +1,7 @@
 """Fusion: programs that nobody wrote a pattern for come out in few kernels, with the right bits."""
 
+import re
+
 import numpy as np
 import pytest
 import vernier as vn
@@ -39,6 +41,39 @@ def test_random_programs_agree_with_the_reference(program, rows, width):
     expected = run(program, NumpyBackend(), x, gain, weight, index, width)
     for number, (a, e) in enumerate(zip(compiled(x, gain, weight, index), expected, strict=True)):
         assert_equal(a, e, f"result {number}")
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(program=st.lists(STEP, min_size=2, max_size=8), rows=st.sampled_from((5, 130)), width=st.sampled_from((256, 96)))
+def test_random_programs_fused_and_apart(program, rows, width):
+    x, gain, weight = draw("outliers", (rows, width), 1), draw("normal", (width,), 2), draw("normal", (rows,), 3)
+    index = np.random.default_rng(4).integers(-1, rows, 37).astype(np.int32)
+
+    def function(x, gain, weight, index):
+        return run(program, VernierBackend(), x, gain, weight, index, width)
+
+    fused, apart = (vn.jit(fuse=fuse)(function)(x, gain, weight, index) for fuse in (True, False))
+    for number, (a, b) in enumerate(zip(fused, apart, strict=True)):
+        same = getattr(a, "payload", a), getattr(b, "payload", b)
+        np.testing.assert_array_equal(*map(np.asarray, same), err_msg=f"result {number}")
+
+
+def test_a_kernel_for_every_operation():
+    def function(x, w):
+        gate, up = vn.split(x, 2, axis=1)
+        h = vn.silu(gate) * up * w[:, None]
+        return vn.quantize(h, vn.FP8), vn.quantize(h, vn.MXFP4)
+
+    x, w = draw("normal", (70, 512), 1), draw("normal", (70,), 2)
+    fused, apart = vn.jit(function), vn.jit(fuse=False)(function)
+    assert kernels(fused, x, w) == 1 and kernels(apart, x, w) == 9
+    moved = [float(re.search(r"([\d.]+) ([KM])B moved", f.explain(x, w))[1]) for f in (fused, apart)]
+    assert moved[0] > 100 and moved[1] < 10  # kilobytes, megabytes
+    for a, b in zip(fused(x, w), apart(x, w)):
+        np.testing.assert_array_equal(a.payload, b.payload)
+        np.testing.assert_array_equal(a.scales, b.scales)
+    specs = vn.ArraySpec((None, 512), vn.float32), vn.ArraySpec((None,), vn.float32)
+    assert len(vn.compile(apart, *specs, target="sm_90a").kernels) == 9
 
 
 def kernels(function, *args):

@@ -150,6 +150,27 @@ def test_ahead_of_time():
         vn.compile(lambda x: x + 1.0, vn.ArraySpec((None, 4), vn.float32), target="sm_1")
 
 
+def test_explain_of_specs():
+    """Sizes in place of arrays, for a GPU that is not there."""
+
+    @vn.jit
+    def f(x, w):
+        return vn.quantize(x * w[:, None], vn.FP8), vn.quantize(x, vn.MXFP4)
+
+    x, w = np.ones((1000, 256), np.float32), np.ones(1000, np.float32)
+    specs = vn.ArraySpec((1000, 256), vn.float32), vn.ArraySpec((1000,), vn.float32)
+    assert f.explain(*specs) == f.explain(x, w)
+    target, (kernel,) = f.kernels(*specs, target="sm_90a")
+    assert target == "sm_90a" and kernel["bytes_read"] == 1000 * 257 * 4
+    assert kernel["bytes_written"] == 1000 * (256 + 2 + 128 + 8)
+    with pytest.raises(vn.CompileError, match="specs alone"):
+        f.explain(specs[0], w)
+    with pytest.raises(vn.CompileError, match="all their sizes"):
+        f.explain(vn.ArraySpec((None, 256), vn.float32), specs[1])
+    with pytest.raises(vn.CompileError, match="these arrays run on host"):
+        f.explain(x, w, target="sm_90a")
+
+
 def test_explain_counts_kernels_bytes_and_reasons():
     f = vn.jit(lambda x: (vn.quantize(x, vn.FP8), vn.quantize(x - x.mean(axis=0, keepdims=True), vn.MXFP4)))
     text = f.explain(X)

@@ -30,6 +30,7 @@ static void usage(std::ostream &os) {
         "  --run-host         compile, run on this machine with made-up arguments, print the results\n"
         "  --rows N           run-time sizes for --run-host (4)\n"
         "  --max-kernels N    refuse to form more kernels\n"
+        "  --no-fuse          a kernel for every operation, for comparison\n"
         "  --target TARGET    host or sm_90a (host)\n"
         "  --ptxas FILE       NVIDIA's assembler; without it, $VERNIER_PTXAS, $CUDA_HOME, the path\n"
         "  --bundle DIR       add the artifact to a bundle, from which runtimes load it without the compiler\n"
@@ -84,6 +85,8 @@ static std::string parseArguments(int argc, char **argv, Arguments &args) {
       good = take(number) && parseNumber(number, args.rows);
     else if (word == "--max-kernels")
       good = take(number) && parseNumber(number, args.options.maxKernels);
+    else if (word == "--no-fuse")
+      args.options.fuse = false;
     else if (word == "--run-host")
       args.runHost = true;
     else if (word == "--help" || word == "-h")

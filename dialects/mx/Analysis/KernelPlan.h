@@ -38,6 +38,7 @@ enum class KernelKind {
 /// What a target's kernels can hold beside what all can.
 struct KernelRules {
   bool epilogues = true; ///< operations on the result of a product.
+  bool fuse = true;      ///< several operations.
 };
 
 /// One output, or a part of its columns that is computed alike.

@@ -35,6 +35,7 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
     Sizes sizes(function);
     KernelRules rules;
     rules.epilogues = epilogues;
+    rules.fuse = fuse;
     std::vector<Cluster> clusters = formClusters(block, sizes, CostModel(), rules);
     if (maxKernels && int64_t(clusters.size()) > maxKernels) { // fewer are wanted, even if they take longer
       CostModel fewLaunches;

@@ -23,11 +23,14 @@ public:
   }
 
   std::vector<Cluster> run() {
-    chain();
-    join();
-    recompute();
+    if (rules.fuse) {
+      chain();
+      join();
+      recompute();
+    }
     schedule();
-    explain();
+    if (rules.fuse)
+      explain();
     return std::move(clusters);
   }
 

@@ -108,7 +108,8 @@ def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {
   let options = [
     Option<"maxKernels", "max-kernels", "int64_t", "0", "form no more kernels than this, if need be slower ones, or refuse (0: any number)">,
     Option<"epilogues", "epilogues", "bool", "false",
-           "the target's products can hold operations on their results">
+           "the target's products can hold operations on their results">,
+    Option<"fuse", "fuse", "bool", "true", "kernels may have several operations; else each has one, for comparison">
   ];
 }
 
