@@ -7,15 +7,52 @@
 
 using namespace vernier::heuristics;
 
-ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
+llvm::FailureOr<ProductWish> ProductWish::parse(mlir::DictionaryAttr attribute,
+                                                llvm::function_ref<mlir::InFlightDiagnostic()> emitError) {
+  ProductWish wish;
+  const struct {
+    llvm::StringRef name;
+    int64_t ProductWish::*field;
+    int64_t least, most;
+    bool powers;
+  } known[] = {{"slabs", &ProductWish::slabs, 1, 2, true},
+               {"cols", &ProductWish::cols, 32, 128, true},
+               {"cluster", &ProductWish::cluster, 1, 2, true},
+               {"stages", &ProductWish::stages, 2, 8, false},
+               {"band", &ProductWish::band, 1, 64, false}};
+  for (mlir::NamedAttribute entry : attribute ? attribute.getValue() : llvm::ArrayRef<mlir::NamedAttribute>()) {
+    auto value = llvm::dyn_cast<mlir::IntegerAttr>(entry.getValue());
+    auto *found = llvm::find_if(known, [&](const auto &one) { return one.name == entry.getName(); });
+    if (!value || found == std::end(known))
+      return emitError() << kProductShape << ": expected numbers named slabs, cols, cluster, stages or band, but got "
+                         << entry.getName();
+    int64_t number = value.getInt();
+    if (number < found->least || number > found->most || (found->powers && !llvm::isPowerOf2_64(uint64_t(number))))
+      return emitError() << kProductShape << ": expected " << found->name << " to be "
+                         << (found->powers ? "a power of two " : "") << "from " << found->least << " to " << found->most
+                         << ", but got " << number;
+    wish.*found->field = number;
+  }
+  return wish;
+}
+
+ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const ProductWish &wish) {
   ProductShape shape;
   // 128 columns of FP32 sums are 64 registers a thread and slab, and 64 more while partial sums are scaled apart.
   if (needs.cols)
     shape.cols =
         std::clamp<int64_t>(int64_t(llvm::bit_ceil(uint64_t(needs.cols))), std::max<int64_t>(32, needs.blockCols), 128);
+  if (wish.cols)
+    shape.cols = std::min(shape.cols, std::max(wish.cols, needs.blockCols));
   shape.panels = needs.panels;
   // Scales of columns, one each, are registers too.
   shape.slabs = needs.scaleRows == 1 || needs.panels > 1 ? 1 : 2;
+  if (wish.slabs)
+    shape.slabs = std::min(shape.slabs, wish.slabs);
+  if (wish.cluster)
+    shape.cluster = wish.cluster;
+  if (wish.band)
+    shape.band = wish.band;
   // At 1400 TFLOPS, tiles of 256 x 128 would read 8 TB/s from the L2 cache, which gives less: two blocks share 5 of them.
   if (needs.cols && needs.cols <= shape.cols)
     shape.cluster = 1;
@@ -29,6 +66,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs) {
   int64_t passed = shape.panels * shape.slabRows() * std::max<int64_t>(shape.cols * needs.passedBits / 8, rowBytes);
   shape.buffers = passed > 32 * 1024 ? 1 : 2;
   shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 8);
+  if (wish.stages)
+    shape.stages = std::min(shape.stages, wish.stages);
   // A slab of FP32 leaves room for no other: of pieces, as narrow as the copy engine takes them, some come, some are added to
   // and some leave at once.
   if (needs.copied && needs.passedBits == 32 && shape.cols * 4 % rowBytes == 0) {

@@ -45,7 +45,17 @@ struct ProductShape {
   }
 };
 
-ProductShape chooseProduct(const ProductNeeds &needs);
+/// What a caller wants instead of the model's choice; 0: nothing. Kept as far as a product allows it.
+struct ProductWish {
+  int64_t slabs = 0, cols = 0, cluster = 0, stages = 0, band = 0;
+
+  /// From the attribute `mx.product_shape` of a function, a dictionary of these names; null: no wish.
+  static llvm::FailureOr<ProductWish> parse(mlir::DictionaryAttr attribute,
+                                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+};
+inline constexpr llvm::StringLiteral kProductShape = "mx.product_shape";
+
+ProductShape chooseProduct(const ProductNeeds &needs, const ProductWish &wish = {});
 
 } // namespace vernier::heuristics
 

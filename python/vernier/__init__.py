@@ -54,12 +54,13 @@ from .language.ops import (
     where,
 )  # fmt: skip
 from .torch_ops import torch_op
+from .tuning import autotune
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FP8", "FP8_BLOCK", "MXFP4", "MXFP8", "NVFP4", "ArraySpec", "Artifact", "Bundle", "BundleFunction", "CompileError", "DType", "Format", "Jit", "Kernel",
-    "LaunchError", "ScaledSpec", "ScaledTensor", "VernierError", "abs", "add", "bfloat16", "bool_", "cast", "compile", "concat",
+    "LaunchError", "ScaledSpec", "ScaledTensor", "VernierError", "abs", "add", "autotune", "bfloat16", "bool_", "cast", "compile", "concat",
     "dequantize", "divide", "exp", "float16", "float32", "gelu", "grouped_matmul", "grouped_wgrad", "int32", "int64", "jit",
     "load_bundle", "log", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "permute", "power", "quantize",
     "reencoding_losses", "relu", "requantize", "rsqrt", "sigmoid", "silu", "split", "sqrt", "subtract", "sum", "tanh", "torch_op", "transpose", "uint8",

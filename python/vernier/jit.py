@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -240,10 +240,16 @@ class Jit:
     Raises LaunchError where it is anything else.
     """
 
-    def __init__(self, function: Callable[..., Any], kernels: int = 0, fuse: bool = True) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        kernels: int = 0,
+        fuse: bool = True,
+        product_shape: Mapping[str, int] | None = None,
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.max_kernels, self.fuse = kernels, fuse
+        self.max_kernels, self.fuse, self.product_shape = kernels, fuse, dict(product_shape or {})
         self._programs: dict[Any, list[Program]] = {}
         self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
@@ -266,6 +272,10 @@ class Jit:
         if not kwargs:
             self._remember(program, args)
         return result
+
+    def with_product_shape(self, shape: Mapping[str, int]) -> Jit:
+        """The same function with other shapes of products' tiles on a GPU (see `jit`)."""
+        return Jit(self.function, self.max_kernels, self.fuse, shape)
 
     def _remember(self, program: Program, args: tuple[Any, ...]) -> None:
         """Lets later calls like this one take the short way, where it has one: torch tensors on a GPU and constants, results in a flat tuple."""
@@ -313,7 +323,7 @@ class Jit:
         with lock:  # one compilation for a key; other keys go on, and so does a function that calls itself
             program = known()
             if program is None:
-                traced = trace(self.function, tree, leaves, rows)
+                traced = trace(self.function, tree, leaves, rows, self.product_shape)
                 program = Program(
                     traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder(), self.fuse
                 )
@@ -355,7 +365,7 @@ class Jit:
             value = None if isinstance(v, (ArraySpec, ScaledSpec)) else _call_value(v)
             leaves.append(leaf_of_spec(v) if value is None else value.leaf)
             rows.append(value.raw[0][0] if value is not None and value.raw[0] else None)
-        return trace(self.function, tree, leaves, rows)
+        return trace(self.function, tree, leaves, rows, self.product_shape)
 
     def explain(self, *args: Any, target: str | None = None, **kwargs: Any) -> str:
         """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule.
@@ -395,8 +405,13 @@ class Jit:
 @overload
 def jit(function: Callable[..., Any], /) -> Jit: ...
 @overload
-def jit(*, kernels: int = 0, fuse: bool = True) -> Callable[[Callable[..., Any]], Jit]: ...
-def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0, fuse: bool = True) -> Any:
+def jit(
+    *, kernels: int = 0, fuse: bool = True, product_shape: Mapping[str, int] | None = None
+) -> Callable[[Callable[..., Any]], Jit]: ...
+def jit(
+    function: Callable[..., Any] | None = None, /, *, kernels: int = 0, fuse: bool = True,
+    product_shape: Mapping[str, int] | None = None,
+) -> Any:  # fmt: skip
     """Compiles a function over arrays into fused kernels.
 
     The function is traced once for every combination of element types, formats and column sizes; rows are run-time
@@ -405,10 +420,12 @@ def jit(function: Callable[..., Any] | None = None, /, *, kernels: int = 0, fuse
     Args:
         kernels: at most so many launches, also where more would be faster; what cannot be is refused. 0: any number.
         fuse: False: a kernel for every operation, with the same bits: to see in `explain` and in time what fusion is worth.
+        product_shape: of the tiles of matrix products on a GPU, where the model's choice is not wanted: any of slabs, cols,
+            cluster, stages and band (see `autotune`, which measures them). All give the same bits.
     """
     if function is None:
-        return lambda f: Jit(f, kernels, fuse)
-    return Jit(function, kernels, fuse)
+        return lambda f: Jit(f, kernels, fuse, product_shape)
+    return Jit(function, kernels, fuse, product_shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,10 @@ def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> A
     return Output(len(results) - 1, None, **common)
 
 
-def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf], rows: list[int | None] | None = None) -> Trace:
+def trace(
+    function: Callable[..., Any], tree: Any, leaves: list[Leaf], rows: list[int | None] | None = None,
+    product_shape: Mapping[str, int] | None = None,
+) -> Trace:  # fmt: skip
     """Runs the function on traced values. `rows`: the first size of every leaf in the call that is traced.
 
     Raises CompileError for what the language refuses.
@@ -162,4 +165,4 @@ def trace(function: Callable[..., Any], tree: Any, leaves: list[Leaf], rows: lis
         first = value.type.shape[0] if value.type.shape else 0
         if isinstance(first, Dim) and first.root().specialized and (number := fixed(first)) is not None:
             specialized.append((i, number))
-    return Trace(builder.module(results), outputs, not results, tuple(specialized))
+    return Trace(builder.module(results, product_shape or {}), outputs, not results, tuple(specialized))

@@ -24,7 +24,7 @@ TaskCount emitProductKernel(TileEmitter &emitter, const heuristics::ProductShape
 
 /// Why a product cannot run on this target; empty: it can.
 std::string whyNoProduct(mx::KernelOp kernel);
-heuristics::ProductShape productShape(mx::KernelOp kernel, const mx::KernelPlan &plan);
+heuristics::ProductShape productShape(mx::KernelOp kernel, const mx::KernelPlan &plan, const heuristics::ProductWish &wish);
 
 } // namespace vernier::tiled
 

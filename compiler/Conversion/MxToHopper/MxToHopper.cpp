@@ -24,11 +24,15 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     SmallVector<func::FuncOp> fused(getOperation().getOps<func::FuncOp>()); // lowering adds others
     for (func::FuncOp function : fused) {
       mx::Sizes sizes(function);
+      FailureOr<heuristics::ProductWish> wish = heuristics::ProductWish::parse(
+          function->getAttrOfType<DictionaryAttr>(heuristics::kProductShape), [&] { return function.emitError(); });
+      if (failed(wish))
+        return signalPassFailure();
       auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) -> LogicalResult {
         if (plan.kind == mx::KernelKind::Product)
           if (std::string reason = whyNoProduct(kernel); !reason.empty())
             return kernel.emitError() << reason << "; compile this function for target \"host\"";
-        lower(kernel, plan, sizes);
+        lower(kernel, plan, sizes, *wish);
         return success();
       });
       if (failed(lowered))
@@ -50,7 +54,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     return function;
   }
 
-  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes) {
+  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes, const heuristics::ProductWish &wish) {
     func::FuncOp function = makeFunction(kernel);
     Location loc = kernel.getLoc();
     OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
@@ -58,7 +62,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     heuristics::ProductShape shape;
     heuristics::TileChoice choice;
     if (product) {
-      shape = productShape(kernel, plan);
+      shape = productShape(kernel, plan, wish);
       choice.layout = hopper::accumulatorLayout(&getContext(), shape.warpgroups, shape.cols);
       function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape.stages));
       if (shape.cluster > 1)

@@ -559,7 +559,8 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
   return {};
 }
 
-heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const mx::KernelPlan &plan) {
+heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const mx::KernelPlan &plan,
+                                                      const heuristics::ProductWish &wish) {
   mx::ProductInterface op = plan.product;
   Operand left(op.getLeft()), right(op.getRight());
   heuristics::ProductNeeds needs;
@@ -599,7 +600,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
       }
   }
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
-  return heuristics::chooseProduct(needs);
+  return heuristics::chooseProduct(needs, wish);
 }
 
 TaskCount vernier::tiled::emitProductKernel(TileEmitter &e, const heuristics::ProductShape &shape, Value task, Value step) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from ..dtypes import DType
@@ -91,11 +92,13 @@ class Builder:
             self._constants[key] = self.op(f"arith.constant dense<{text}> : ", TensorType((), dtype))
         return self._constants[key]
 
-    def module(self, results: list[tuple[str, Type]]) -> str:
-        """The finished module."""
+    def module(self, results: list[tuple[str, Type]], product_shape: Mapping[str, int]) -> str:
+        """The finished module. `product_shape`: what products' tiles should be like, where that is not left to the compiler."""
         arguments = ", ".join(f"{ssa}: {type}" for ssa, type in self.arguments)
         types = ", ".join(str(type) for _, type in results)
-        lines = [f"func.func @{self.name}({arguments}) -> ({types}) {{"]
+        wish = ", ".join(f"{name} = {int(value)} : i64" for name, value in sorted(product_shape.items()))
+        attributes = f"attributes {{mx.product_shape = {{{wish}}}}} " if wish else ""
+        lines = [f"func.func @{self.name}({arguments}) -> ({types}) {attributes}{{"]
         lines += ["  " + "".join(str(part) for part in line) for line in self._lines]
         names = ", ".join(ssa for ssa, _ in results)
         lines += [f"  return {names} : {types}" if results else "  return", "}"]
