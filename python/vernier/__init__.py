@@ -10,11 +10,12 @@ def swiglu_store(x, w):                     # bf16 [M, 2I], f32 [M]
 """
 
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
+from .artifact import Artifact, Kernel, compile
 from .bundle import Bundle, BundleFunction, load_bundle
 from .dtypes import DType, bfloat16, bool_, float16, float32, int32, int64, uint8
 from .errors import CompileError, LaunchError, VernierError
 from .formats import FP8, FP8_BLOCK, MXFP4, MXFP8, NVFP4, Format
-from .jit import Artifact, Jit, Kernel, compile, jit
+from .jit import Jit, jit
 from .language.ops import (
     abs,
     add,

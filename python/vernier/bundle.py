@@ -8,9 +8,12 @@ from typing import Any
 
 from . import _vernier, kinds
 from .arrays import ScaledTensor
+from .calls import call_value, device_of
 from .errors import LaunchError
 from .formats import format_of_type
 from .kinds import HOST
+from .program import arrays_of
+from .trace import Output
 
 
 class BundleFunction:
@@ -30,11 +33,8 @@ class BundleFunction:
 
         Raises LaunchError for arguments that the function was not compiled for.
         """
-        from .jit import _call_value, _device_of, arrays_of
-        from .trace import Output
-
-        values = [_call_value(a) for a in args]
-        device = _device_of(values, list(args))
+        values = [call_value(a) for a in args]
+        device = device_of(values, list(args))
         if (device == HOST) != (self.target == "host"):
             raise LaunchError(
                 f"{self.name}: compiled for {self.target}, but the arrays are on {'the CPU' if device == HOST else 'a GPU'}"

@@ -64,7 +64,7 @@ def torch_op(function: Callable[..., Any], name: str | None = None) -> Any:
 
     @op.register_fake
     def fake(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        from .jit import compile
+        from .artifact import compile
 
         specs = tuple(ArraySpec((None, *(int(s) for s in t.shape[1:])) if t.dim() else (), t.dtype) for t in tensors)
         if specs not in artifacts:
