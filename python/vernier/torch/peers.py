@@ -14,6 +14,9 @@ import torch.distributed as dist
 ALIGNMENT = 128
 """Bytes: where a part begins."""
 
+TIMEOUT_MS = 300_000
+"""Of a barrier between GPUs. After that the device reports an error: a peer has died since row counts were exchanged."""
+
 
 class PeerMemory(abc.ABC):
     """As many bytes on every rank as the largest message so far took; a larger one makes all ranks take more."""
@@ -26,6 +29,10 @@ class PeerMemory(abc.ABC):
     def reserve(self, size: int) -> None:
         """Collective, with the same size on all ranks. What was there may be lost."""
         if size > self.bytes:
+            if self.bytes:  # others may still write to what is given up, and work in streams read it
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                dist.barrier(group=self.group)
             self.bytes = math.ceil(1.25 * size / (1 << 20)) << 20
             self._allocate()
 
@@ -57,7 +64,7 @@ class GpuPeerMemory(PeerMemory):
         self._buffers = [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
 
     def barrier(self) -> None:
-        self._handle.barrier()
+        self._handle.barrier(timeout_ms=TIMEOUT_MS)
 
     def _memory(self, rank: int) -> torch.Tensor:
         return self._buffers[rank]
