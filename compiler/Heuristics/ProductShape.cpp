@@ -45,8 +45,9 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   if (wish.cols)
     shape.cols = std::min(shape.cols, std::max(wish.cols, needs.blockCols));
   shape.panels = needs.panels;
-  // Scales of columns, one each, are registers too.
-  shape.slabs = needs.scaleRows == 1 || needs.panels > 1 ? 1 : 2;
+  // Scales of columns, one each, are registers too; and so are those of many blocks, which fewer threads fetch where one warp
+  // brings what sums are added to.
+  shape.slabs = needs.scaleRows == 1 || needs.panels > 1 || (needs.adds && needs.scaledBlocks > 2) ? 1 : 2;
   if (wish.slabs)
     shape.slabs = std::min(shape.slabs, wish.slabs);
   if (wish.cluster)

@@ -16,7 +16,8 @@ struct ProductNeeds {
   int64_t storedBits = 4;   ///< of the widest element that they store.
   int64_t matrices = 1;     ///< that they read, panels of the product among them.
   bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
-  bool copied = false;      ///< whether the copy engine takes the result away, and brings what it is added to.
+  bool adds = false;        ///< whether sums are added to a matrix, which the copy engine can bring.
+  bool copied = false;      ///< whether the copy engine can take the result away.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
 };

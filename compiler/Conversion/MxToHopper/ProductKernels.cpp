@@ -577,7 +577,8 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   };
   mx::KernelOps ops = mx::KernelOps::of(kernel);
   Value addend = op.getAddend();
-  needs.copied = ops.ops.size() == 1 && (!addend || reachable(op, addend)) && reachable(op, op->getResult(0));
+  needs.adds = addend && reachable(op, addend);
+  needs.copied = ops.ops.size() == 1 && (!addend || needs.adds) && reachable(op, op->getResult(0));
   for (Value output : ops.outputs)
     needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
   llvm::SmallDenseSet<Value> read;
