@@ -171,6 +171,8 @@ py::object FastCalls::signature(py::tuple arguments) {
 
 void FastCalls::add(py::bytes signature, const runtime::cuda::DeviceProgram *program, const std::vector<ResultSpec> &results,
                     bool single) {
+  if (results.size() > size_t(kMost))
+    return; // the long way
   std::vector<Entry> &known = entries[std::string(signature)];
   for (const Entry &entry : known)
     if (entry.program == program)
@@ -197,11 +199,11 @@ bool FastCalls::givenTensor(PyObject *tensor, const TorchTensors::Element &eleme
 }
 
 /// The same for a result's tensor or scaled tensor.
-bool FastCalls::given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, int device,
-                      void **buffers) {
+bool FastCalls::given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, size_t count,
+                      int device, void **buffers) {
   if (result.format.is_none())
     return givenTensor(value, result.elements[0], shapes[0], ranks[0], device, buffers[0]);
-  if (Py_TYPE(value) != reinterpret_cast<PyTypeObject *>(scaledType.ptr()) || result.elements.size() != 2)
+  if (Py_TYPE(value) != reinterpret_cast<PyTypeObject *>(scaledType.ptr()) || count != 2) // without a scale of the whole tensor
     return false;
   const Names &n = names();
   py::object format = take(PyObject_GetAttr(value, n.format)), axis = take(PyObject_GetAttr(value, n.axis)),
@@ -254,7 +256,7 @@ py::object FastCalls::call(py::tuple arguments, py::object out) {
     results[i] = {nullptr, buffers[i]};
     if (isGiven) {
       PyObject *value = entry.single ? out.ptr() : PyTuple_GET_ITEM(out.ptr(), Py_ssize_t(i));
-      if (!given(value, result, shapes, ranks, scratch.device, buffers[i]))
+      if (!given(value, result, shapes, ranks, spec.buffers.size(), scratch.device, buffers[i]))
         return otherwise();
       continue;
     }

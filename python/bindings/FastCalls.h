@@ -50,7 +50,8 @@ private:
   bool scanTensor(PyObject *tensor, Scratch &scratch, bool ownShape);
   int64_t hashOf(PyObject *constant);
   using Shape = int64_t[4];
-  bool given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, int device, void **buffers);
+  bool given(PyObject *value, const FastResult &result, const Shape *shapes, const int *ranks, size_t count, int device,
+             void **buffers);
   bool givenTensor(PyObject *tensor, const TorchTensors::Element &element, const Shape &shape, int rank, int device,
                    void *&buffer);
 

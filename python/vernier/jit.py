@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
-from . import _vernier
+from . import _vernier, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
 from .calls import CallValue, call_value
 from .dtypes import DType
@@ -21,6 +21,17 @@ from .language.values import any_traced
 from .program import Program
 from .toolchain import ptxas
 from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
+
+
+def _tensors(out: Any) -> list[Any]:
+    """The arrays that a caller gave for results."""
+    if out is None:
+        return []
+    if isinstance(out, ScaledTensor):
+        return [out.payload, out.scales, out.tensor_scale]
+    if isinstance(out, dict):
+        return _tensors(list(out.values()))
+    return [array for value in out for array in _tensors(value)] if isinstance(out, (list, tuple)) else [out]
 
 
 class Jit:
@@ -55,11 +66,15 @@ class Jit:
         if self._fast is not None and not kwargs:
             result = self._fast.call(args, out)
             if result is not NotImplemented:
+                kinds.note_writes(_tensors(out))
                 return result
         if any_traced(args) or any_traced(kwargs.values()):
+            if out is not None:
+                raise CompileError("out: a function that is part of another has no results of its own in memory")
             return self.function(*args, **kwargs)
         program, values, originals = self._prepare(args, kwargs)
         result = program.call(values, originals, out)
+        kinds.note_writes(_tensors(out))
         if not kwargs:
             self._remember(program, args)
         return result

@@ -289,14 +289,27 @@ def run(
     return [(shape, [kind.wrap(a) for a in arrays]) for (shape, _), arrays in zip(plan, made)]
 
 
+def own_address(array: Any) -> int | None:
+    """Where an array begins, whatever its strides; None for a library that does not say."""
+    pointer = getattr(array, "data_ptr", None)
+    return int(pointer()) if pointer is not None else getattr(getattr(array, "ctypes", None), "data", None)
+
+
+def note_writes(arrays: list[Any]) -> None:
+    """Tells PyTorch that tensors have changed, so that a backward pass which needs what was there fails."""
+    torch = sys.modules.get("torch")
+    for array in arrays:
+        if torch is not None and isinstance(array, torch.Tensor) and not array.is_inference():
+            torch.autograd.graph.increment_version(array)
+
+
 def _written(array: Any, shape: tuple[int, ...], dtype: DType, device: int) -> int:
     """The address of an array that a caller gave for a result."""
     seen = view(array, codes=dtype.name == "uint8")
     kind = kind_of(array)
     if kind is None or not kind.writable(array):
         raise LaunchError(f"out: expected an array that may be written to, but got a read-only one ({type(array).__name__})")
-    own = getattr(array, "data_ptr", None)
-    address = own() if own is not None else getattr(getattr(array, "ctypes", None), "data", seen.address)
+    address = own_address(array) or seen.address
     if seen.shape != shape or seen.dtype.mlir != dtype.mlir or seen.device != device:
         where = "the CPU" if device == HOST else f"cuda:{device}"
         raise LaunchError(

@@ -52,7 +52,17 @@ def arrays_of(output: Output, value: Any) -> list[Any]:
         return [value.payload, value.scales] + ([] if value.tensor_scale is None else [value.tensor_scale])
     if kinds.kind_of(value) is None:
         raise LaunchError(f"out: expected an array, but got {type(value).__name__}")
-    return [value if output.layout == "full" else value.reshape(-1)]
+    if output.layout == "full":
+        return [value]
+    shape = tuple(value.shape)
+    if len(shape) != 2 or shape[1 if output.layout == "rows" else 0] != 1:
+        raise LaunchError(
+            f"out: expected an array of shape {'(M, 1)' if output.layout == 'rows' else '(1, N)'}, but got {shape}"
+        )
+    flat = value.reshape(-1)
+    if kinds.own_address(flat) != kinds.own_address(value):
+        raise LaunchError("out: expected contiguous arrays, on a GPU aligned to 16 bytes")
+    return [flat]
 
 
 class Program:
@@ -90,6 +100,8 @@ class Program:
         raws = [v.raw for v in values]
         kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else kinds.NUMPY)
         results: list[kinds.Result] = []
+        if self.program is None and out is not None:
+            self._given(out, 0)
         if self.program is not None:
             try:
                 plan = self.program.prepare(raws)
@@ -105,7 +117,7 @@ class Program:
 
         def visit(tree: Any, value: Any) -> None:
             if isinstance(tree, Output):
-                if tree.result is None or given[tree.result]:
+                if tree.result is None or tree.result >= count or given[tree.result]:
                     raise LaunchError("out: a result that is an argument or another result has no memory of its own")
                 given[tree.result] = arrays_of(tree, value)
             elif tree[0] == "constant":

@@ -179,6 +179,7 @@ def test_results_in_memory_of_the_caller(x):
     scales = torch.zeros(3 * rows, 32, dtype=torch.uint8, device="cuda")
     out = vn.ScaledTensor(large[rows : 2 * rows], scales[rows : 2 * rows], vn.MXFP4, (rows, 1024))
     assert encoded(tensor, out=out) is out
+    assert encoded._fast.call((tensor,), out) is out  # the short way
     assert torch.equal(large[rows : 2 * rows], expected.payload) and torch.equal(scales[rows : 2 * rows], expected.scales)
     assert not large[:rows].any() and not large[2 * rows :].any()
     with pytest.raises(vn.LaunchError, match="expected uint8 of shape"):
@@ -188,6 +189,14 @@ def test_results_in_memory_of_the_caller(x):
     wide = tensor.float()
     with pytest.raises(vn.LaunchError, match="overlaps argument 0"):
         vn.jit(lambda x: x[:, :512] * 2)(wide, out=wide.view(-1)[: rows * 512].view(rows, 512))
+
+
+@pytest.mark.gpu
+def test_more_results_than_the_short_way_has_room_for(x):
+    many = vn.jit(lambda x: tuple(x * i for i in range(1, 41)))
+    for _ in range(2):
+        results = many(x)
+    assert len(results) == 40 and all((r == x.float() * i).all() for i, r in enumerate(results, 1))
 
 
 @pytest.mark.gpu

@@ -114,10 +114,44 @@ def test_results_apart_from_arguments():
         vn.jit(lambda x: (x * 2, x * 3))(x, out=(both[:33], both[1:34]))
 
 
+def test_vectors_that_keep_their_dimensions():
+    total = vn.jit(lambda x: (vn.sum(x, axis=1, keepdims=True), vn.sum(x, axis=0, keepdims=True)))
+    x = _numbers()
+    out = np.zeros((33, 1), np.float32), np.zeros((1, 64), np.float32)
+    assert total(x, out=out) is out
+    for mine, value in zip(out, total(x)):
+        np.testing.assert_array_equal(mine, value)
+    strided = np.zeros((33, 5), np.float32)[:, :1]
+    for bad, message in (
+        (strided, "contiguous"),
+        (np.zeros((1, 33), np.float32), r"shape \(M, 1\)"),
+        (np.zeros(33, np.float32), r"\(M, 1\)"),
+    ):
+        with pytest.raises(vn.LaunchError, match=message):
+            total(x, out=(bad, out[1]))
+
+
+def test_inside_another_function():
+    inner = vn.jit(lambda x: x * 2)
+    with pytest.raises(vn.CompileError, match="part of another"):
+        vn.jit(lambda x: inner(x, out=x))(_numbers())
+
+
+def test_autograd_notices_what_was_written():
+    torch = pytest.importorskip("torch")
+    w = torch.ones(4, 8, requires_grad=True)
+    kept = w.exp()
+    vn.jit(lambda x: x * 2)(torch.zeros(4, 8), out=kept.detach())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+
+
 def test_an_argument_is_no_result_of_its_own():
     x = _numbers()
     with pytest.raises(vn.LaunchError, match="no memory of its own"):
         vn.jit(lambda x: (x, x * 2))(x, out=(_like(x), _like(x)))
+    with pytest.raises(vn.LaunchError, match="no memory of its own"):
+        vn.jit(lambda x: x)(x, out=_like(x))
 
 
 def test_a_parameter_named_out():
@@ -139,6 +173,15 @@ def test_sums_in_place():
     doubled = vn.jit(lambda a, b, c: (vn.matmul(a, b, accumulate=c), c * 2))
     with pytest.raises(vn.LaunchError, match="overlaps"):
         doubled(qa, qb, c, out=(c, _like(c)))
+    twice = vn.jit(lambda a, b, c: (c + 1, vn.matmul(a, b, accumulate=c)))
+    with pytest.raises(vn.LaunchError, match="overlaps"):
+        twice(qa, qb, c, out=(_like(c), c))
+    beside = vn.jit(lambda a, b, c: (lambda s: (s, vn.silu(s)))(vn.matmul(a, b, accumulate=c)))
+    expected = beside(qa, qb, c)
+    out = (c, _like(c))
+    beside(qa, qb, c, out=out)
+    for mine, value in zip(out, expected):
+        np.testing.assert_array_equal(mine, value)
 
 
 @pytest.mark.parametrize("sizes", [[130, 0, 257, 1], [513]])

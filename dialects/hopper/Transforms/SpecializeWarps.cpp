@@ -437,7 +437,7 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
         OpBuilder::InsertionGuard guard(b);
         if (Operation *source = finish.getRows().getDefiningOp())
           b.setInsertionPointAfter(source);
-        adds = isWhole(finish, arith::ConstantIndexOp::create(b, finish.getLoc(), int64_t(i)), finish.getRows(), b);
+        adds = isWhole(finish, arith::ConstantIndexOp::create(b, finish.getLoc(), int64_t(i / together)), finish.getRows(), b);
       }
       for (uint64_t piece = 0; piece < finish.getPieces(); ++piece)
         HandOverOp::create(b, finish.getLoc(), finish.getTiles().slice(i, together), adds, piece, finish.getPieces());
