@@ -1,5 +1,6 @@
 """The PyTorch layers over two processes: expert parallelism, DDP, FSDP2, and a peer that dies."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 import torch
 import torch.distributed as dist
-from vernier.torch import ExchangeError, GroupedExperts, MoE
+from vernier.torch import ExchangeError, GroupedExperts, MoE, functions
 
 from recipes.moe import parallel
 
@@ -88,8 +89,19 @@ def test_data_parallel_wrappers():
     assert max(parallel.run(2, _both_wrapped)) < 1e-2
 
 
-def _die_or_wait():
-    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD)
+def _apart(function, *args):
+    """Two processes that nobody ends when the other does."""
+    port, context = parallel._free_port(), multiprocessing.get_context("spawn")
+    processes = [context.Process(target=parallel._worker, args=(rank, 2, port, 30, function, args, {})) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(90)
+    return [process.exitcode for process in processes]
+
+
+def _die_or_wait(folder, peers):
+    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, peers=peers)
     x, choices = torch.randn(8, 128), torch.zeros(8, 2, dtype=torch.int64)
     layer(x, choices, torch.ones(8, 2))
     if dist.get_rank() == 1:
@@ -97,15 +109,47 @@ def _die_or_wait():
     try:
         layer(x, choices, torch.ones(8, 2))
     except ExchangeError as error:
-        assert "rank 0 of 2, exchange 2 (" in str(error)
+        (folder / "report").write_text(str(error))
         raise
 
 
-def test_a_dead_peer_ends_the_others_with_a_message():
+@pytest.mark.parametrize("peers", [False, True])
+def test_a_dead_peer_ends_the_others_with_a_message(peers, tmp_path):
     start = time.time()
-    with pytest.raises(Exception, match=r"(?i)SIGKILL|ExchangeError: rank 0 of 2, exchange 2"):
-        parallel.run(2, _die_or_wait, timeout=30)
-    assert time.time() - start < 60
+    assert _apart(_die_or_wait, tmp_path, peers) == [1, -signal.SIGKILL] and time.time() - start < 60
+    assert "rank 0 of 2, exchange 2 (" in (tmp_path / "report").read_text()
+
+
+def _raises(*_, **__):
+    raise MemoryError("only here")
+
+
+def _fail_on_one(folder):
+    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, peers=True)
+    if dist.get_rank() == 1:
+        functions.encode_rows = _raises
+    try:
+        layer(torch.randn(8, 128), torch.zeros(8, 2, dtype=torch.int64), torch.ones(8, 2))
+    except Exception as error:
+        (folder / str(dist.get_rank())).write_text(f"{type(error).__name__}: {error}")
+        raise
+
+
+def test_an_error_of_one_rank_is_its_own(tmp_path):
+    """And the other does not wait for a time-out."""
+    start = time.time()
+    assert _apart(_fail_on_one, tmp_path) == [1, 1] and time.time() - start < 28
+    assert (tmp_path / "1").read_text() == "MemoryError: only here"
+    assert (tmp_path / "0").read_text().startswith("ExchangeError: rank 0 of 2, exchange 1 (combine)")
+
+
+def _no_rows_at_first():
+    return _split_against_whole("mxfp4", (0, 0), True)
+
+
+def test_a_first_exchange_without_rows():
+    for error, sent in parallel.run(2, _no_rows_at_first):
+        assert error == 0 and sent == (0, 0)
 
 
 def _three_experts():

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from vernier.errors import VernierError
+
 from . import functions
 from .packing import Meter, nbytes, parts, rebuilt
 from .peers import ALIGNMENT, peer_memory
@@ -19,7 +21,11 @@ from .routing import Route
 
 
 class ExchangeError(RuntimeError):
-    """A collective failed: a peer died or did not come within the process group's time-out."""
+    """A collective failed: a peer died or did not come within the process group's time-out.
+
+    A peer that dies between the exchange of row counts and that of rows in peers' memory is noticed by the device alone, which
+    then reports a failed launch (see `peers.TIMEOUT_MS`).
+    """
 
 
 class Exchange:
@@ -64,7 +70,8 @@ class Exchange:
         counts = torch.empty(self.ranks * self.experts, dtype=torch.int64, device=route.counts.device)
         self.run("row counts", lambda: dist.all_gather_into_tensor(counts, route.counts.to(torch.int64), group=self.group))
         by_rank = counts.reshape(self.ranks, self.ranks, self.local_experts)
-        messages = by_rank.sum(2).tolist()  # rows from each rank to each: the host waits here
+        moved = by_rank.sum(2)
+        messages = moved.tolist()  # rows from each rank to each: the host waits here
         received = [row[self.rank] for row in messages]
         theirs = by_rank[:, self.rank]
         # Rows arrive by rank, then expert; products want them by expert, then rank.
@@ -78,15 +85,16 @@ class Exchange:
         ends = theirs.sum(0).cumsum(0)
         offsets = torch.cat([ends.new_zeros(1), ends]).to(torch.int32)
         kind = PeerPlan if self.peers else CollectivePlan
-        return kind(self, route, offsets, messages, by_expert, back)
+        return kind(self, route, offsets, messages, moved, by_expert, back)
 
     def run(self, what: str, collective: Callable[[], Any]) -> None:
         try:
             collective()
-        except (RuntimeError, ValueError) as error:
-            raise ExchangeError(
-                f"rank {self.rank} of {self.ranks}, exchange {self.plans} ({what}): {str(error).splitlines()[0]}"
-            ) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            if isinstance(error, (VernierError, torch.OutOfMemoryError)):  # of this rank alone
+                raise
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ExchangeError(f"rank {self.rank} of {self.ranks}, exchange {self.plans} ({what}): {line}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +131,10 @@ class Plan:
         return rows, operand, weight
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Rows and numbers of rows, in the order of experts, back to the ranks they came from. Raises ExchangeError."""
+        """Rows and numbers of rows, in the order of experts, back to the ranks they came from. Raises ExchangeError.
+
+        They may lie in memory that the next exchange writes to, and must be used before it.
+        """
         self.count(direction, *values)
         return values
 
@@ -139,9 +150,11 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class _MovingPlan(Plan):
-    """Over several ranks: the numbers of rows from each rank to each, and the order by expert of those that come here."""
+    """Over several ranks: the numbers of rows from each rank to each, here and on the device, and the order by expert of those that
+    come here."""
 
     messages: list[list[int]]
+    moved: torch.Tensor
     by_expert: torch.Tensor
     back: torch.Tensor
 
@@ -224,13 +237,13 @@ class PeerPlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, weight: torch.Tensor | None = None
     ) -> tuple[Any, torch.Tensor | None]:
         """The first half of `to_experts`: rows as they arrive, with gaps, in memory that the next exchange writes to."""
-        like, source = _no_rows(element, x.shape[1], x.device), self.route.source
+        like = _no_rows(element, x.shape[1], x.device)
         count = len(parts(like))
 
-        def store(mine: slice, out: list[torch.Tensor]) -> None:
+        def store(to: int, mine: slice, out: list[torch.Tensor]) -> None:
             # Codes leave in whole cache lines. Scales would leave a few bytes at a time, which a wire takes a packet for each.
             here = [torch.empty_like(scales) for scales in out[1:count]]
-            functions.encode_rows(x, source[mine], element, out=rebuilt(like, [out[0], *here]))
+            functions.encode_rows(x, self._sources[to], element, out=rebuilt(like, [out[0], *here]))
             for scales, target in zip(here, out[1:count]):
                 target.copy_(scales)
             if weight is not None:
@@ -240,12 +253,10 @@ class PeerPlan(_MovingPlan):
         return rebuilt(like, arrived[:count]), None if weight is None else arrived[count]
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        back = self.back.to(torch.int32)
-
-        def store(mine: slice, out: list[torch.Tensor]) -> None:
+        def store(to: int, mine: slice, out: list[torch.Tensor]) -> None:
             for value, target in zip(values, out):
                 if value.ndim == 2:
-                    functions.permute(value, back[mine], out=target)
+                    functions.permute(value, self._backs[to], out=target)
                 else:
                     target.copy_(value[self.back[mine]])
 
@@ -255,32 +266,50 @@ class PeerPlan(_MovingPlan):
     @functools.cached_property
     def _arrived(self) -> torch.Tensor:
         """int32: where the rows of the experts here arrive."""
-        return self._with_gaps(self.received, self.by_expert)
+        return self._with_gaps(self.moved[:, self.exchange.rank], self.received, self.by_expert).to(torch.int32)
 
     @functools.cached_property
     def place(self) -> torch.Tensor:
-        return self._with_gaps(self.sent, self.route.place.long())
+        return self._with_gaps(self.moved[self.exchange.rank], self.sent, self.route.place.long()).to(torch.int32)
+
+    @functools.cached_property
+    def _sources(self) -> list[torch.Tensor]:
+        """For each rank, the tokens of the rows that go there."""
+        return self._pieces(self.moved[self.exchange.rank], self.sent, self.route.source)
+
+    @functools.cached_property
+    def _backs(self) -> list[torch.Tensor]:
+        """For each rank, the rows here that go back there."""
+        return self._pieces(self.moved[:, self.exchange.rank], self.received, self.back.to(torch.int32))
 
     @staticmethod
     def _above(rows: int) -> int:
         return -(-rows // 16) * 16
 
-    def _with_gaps(self, counts: list[int], index: torch.Tensor) -> torch.Tensor:
-        """int32: where rows lie that were numbered as though what comes from each rank began where that of the last one ends."""
-        gaps = [0, *itertools.accumulate(self._above(n) - n for n in counts)][:-1]
-        lengths = torch.tensor(counts, device=index.device)
-        shifts = torch.repeat_interleave(torch.tensor(gaps, device=index.device), lengths, output_size=sum(counts))
-        return (index + shifts[index]).to(torch.int32)
+    @staticmethod
+    def _with_gaps(counts: torch.Tensor, lengths: list[int], index: torch.Tensor) -> torch.Tensor:
+        """Where rows lie that were numbered as though what comes from each rank began where that of the last one ends. `lengths` are
+        the counts, known here: the host does not wait for the device."""
+        gaps = (counts + 15) // 16 * 16 - counts
+        shifts = torch.repeat_interleave(gaps.cumsum(0) - gaps, counts, output_size=sum(lengths))
+        return index + shifts[index]
+
+    def _pieces(self, counts: torch.Tensor, lengths: list[int], index: torch.Tensor) -> list[torch.Tensor]:
+        """Parts of an index, one for each rank, each aligned as kernels want it."""
+        starts = [0, *itertools.accumulate(map(self._above, lengths))]
+        every = torch.arange(len(index), device=index.device)
+        apart = index.new_zeros(starts[-1]).scatter_(0, self._with_gaps(counts, lengths, every), index)
+        return [apart[start : start + length] for start, length in zip(starts, lengths)]
 
     def _exchange(
         self, direction: str, likes: list[torch.Tensor], messages: list[list[int]],
-        store: Callable[[slice, list[torch.Tensor]], None],
+        store: Callable[[int, slice, list[torch.Tensor]], None],
     ) -> list[torch.Tensor]:  # fmt: skip
         """Everyone stores its rows, messages[from][to] of them, in the memory of the others.
 
         Args:
             likes: tensors without rows, like those that a message is made of.
-            store: for some of the rows that leave, and the tensors that they belong in.
+            store: for a rank, the rows that go there, and the tensors that they belong in.
         """
         rank, ranks = self.exchange.rank, self.exchange.ranks
         widths = [math.prod(like.shape[1:]) * like.element_size() for like in likes]
@@ -299,17 +328,20 @@ class PeerPlan(_MovingPlan):
         assert self.exchange.group is not None
         memory = peer_memory(self.exchange.group, self.by_expert.device)
 
-        def move() -> None:
+        def begin() -> None:
             memory.reserve(max(offsets(to)[-1] for to in range(ranks)))
             memory.barrier()  # nobody reads what came last any more
+
+        self.exchange.run(direction, begin)
+        try:
             first = 0
             for to, rows in enumerate(messages[rank]):
                 if rows:
-                    store(slice(first, first + rows), tensors(to, sum(self._above(row[to]) for row in messages[:rank]), rows))
+                    above = sum(self._above(row[to]) for row in messages[:rank])
+                    store(to, slice(first, first + rows), tensors(to, above, rows))
                 first += rows
-            memory.barrier()
-
-        self.exchange.run(direction, move)
+        finally:  # also where this rank has failed: the others wait
+            self.exchange.run(direction, memory.barrier)
         meter = self.exchange.meter
         setattr(meter, direction, getattr(meter, direction) + sum(messages[rank]) * sum(widths))
         return tensors(rank, 0, heights[rank])

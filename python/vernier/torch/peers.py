@@ -14,26 +14,27 @@ import torch.distributed as dist
 ALIGNMENT = 128
 """Bytes: where a part begins."""
 
-TIMEOUT_MS = 300_000
-"""Of a barrier between GPUs. After that the device reports an error: a peer has died since row counts were exchanged."""
+TIMEOUT_MS = 600_000
+"""Of a barrier between GPUs, after which the device reports a failed launch: a peer has died since row counts were exchanged."""
 
 
 class PeerMemory(abc.ABC):
-    """As many bytes on every rank as the largest message so far took; a larger one makes all ranks take more."""
+    """As many bytes on every rank as the largest message so far took; a larger one makes all ranks take more.
+
+    Exchanges take turns in it, in the order in which ranks put them into streams, whichever these are.
+    """
 
     def __init__(self, group: dist.ProcessGroup, device: torch.device) -> None:
         self.group, self.device = group, device
         self.rank, self.ranks = dist.get_rank(group), dist.get_world_size(group)
         self.bytes = 0
+        # What was given up stays mapped: somebody may still read or write there. Each is half of the next at most.
+        self._retired: list[object] = []
 
     def reserve(self, size: int) -> None:
-        """Collective, with the same size on all ranks. What was there may be lost."""
-        if size > self.bytes:
-            if self.bytes:  # others may still write to what is given up, and work in streams read it
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                dist.barrier(group=self.group)
-            self.bytes = math.ceil(1.25 * size / (1 << 20)) << 20
+        """Collective, with the same size on all ranks. What was there is not there any more."""
+        if not self.bytes or size > self.bytes:
+            self.bytes = max(2 * self.bytes, math.ceil(1.25 * size / (1 << 20)) << 20, 1 << 20)
             self._allocate()
 
     def part(self, rank: int, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -56,14 +57,21 @@ class PeerMemory(abc.ABC):
 class GpuPeerMemory(PeerMemory):
     """PyTorch's symmetric memory: buffers that every GPU of the group maps. Its barrier runs on the device."""
 
+    _stream: torch.cuda.Stream | None = None
+
     def _allocate(self) -> None:
         from torch.distributed import _symmetric_memory as symmetric
 
-        self._local = symmetric.empty(self.bytes, dtype=torch.uint8, device=self.device)
-        self._handle = symmetric.rendezvous(self._local, self.group)
+        local = symmetric.empty(self.bytes, dtype=torch.uint8, device=self.device)
+        self._handle = symmetric.rendezvous(local, self.group)
+        self._retired.append((local, self._handle))
         self._buffers = [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
 
     def barrier(self) -> None:
+        stream = torch.cuda.current_stream(self.device)
+        if self._stream is not None and stream != self._stream:
+            stream.wait_stream(self._stream)
+        self._stream = stream
         self._handle.barrier(timeout_ms=TIMEOUT_MS)
 
     def _memory(self, rank: int) -> torch.Tensor:
@@ -77,6 +85,9 @@ class HostPeerMemory(PeerMemory):
         folder = [tempfile.mkdtemp(dir="/dev/shm") if self.rank == 0 else None]
         dist.broadcast_object_list(folder, group=self.group, group_src=0)
         paths = [os.path.join(str(folder[0]), str(rank)) for rank in range(self.ranks)]
+        with open(paths[self.rank], "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, self.bytes)  # an error now, rather than a signal when it is written to
+        dist.barrier(group=self.group)
         self._buffers = [torch.from_file(path, shared=True, size=self.bytes, dtype=torch.uint8) for path in paths]
         dist.barrier(group=self.group)
         os.unlink(paths[self.rank])
@@ -95,7 +106,7 @@ _known: dict[tuple[dist.ProcessGroup, torch.device], PeerMemory] = {}
 
 
 def peer_memory(group: dist.ProcessGroup, device: torch.device) -> PeerMemory:
-    """One for each group and device: exchanges of all layers take turns in it, in the order of the stream they run on."""
+    """One for each group and device, kept as long as the process lives: exchanges of all layers take turns in it."""
     kind = GpuPeerMemory if device.type == "cuda" else HostPeerMemory
     if (group, device) not in _known:
         _known[group, device] = kind(group, device)
