@@ -7,33 +7,12 @@
 
 using namespace vernier::heuristics;
 
-llvm::FailureOr<ProductWish> ProductWish::parse(mlir::DictionaryAttr attribute,
-                                                llvm::function_ref<mlir::InFlightDiagnostic()> emitError) {
-  ProductWish wish;
-  const struct {
-    llvm::StringRef name;
-    int64_t ProductWish::*field;
-    int64_t least, most;
-    bool powers;
-  } known[] = {{"slabs", &ProductWish::slabs, 1, 2, true},
-               {"cols", &ProductWish::cols, 32, 128, true},
-               {"cluster", &ProductWish::cluster, 1, 2, true},
-               {"stages", &ProductWish::stages, 2, 8, false},
-               {"band", &ProductWish::band, 1, 64, false}};
-  for (mlir::NamedAttribute entry : attribute ? attribute.getValue() : llvm::ArrayRef<mlir::NamedAttribute>()) {
-    auto value = llvm::dyn_cast<mlir::IntegerAttr>(entry.getValue());
-    auto *found = llvm::find_if(known, [&](const auto &one) { return one.name == entry.getName(); });
-    if (!value || found == std::end(known))
-      return emitError() << kProductShape << ": expected numbers named slabs, cols, cluster, stages or band, but got "
-                         << entry.getName();
-    int64_t number = value.getInt();
-    if (number < found->least || number > found->most || (found->powers && !llvm::isPowerOf2_64(uint64_t(number))))
-      return emitError() << kProductShape << ": expected " << found->name << " to be "
-                         << (found->powers ? "a power of two " : "") << "from " << found->least << " to " << found->most
-                         << ", but got " << number;
-    wish.*found->field = number;
-  }
-  return wish;
+ProductWish::ProductWish(mlir::DictionaryAttr attribute) {
+  auto read = [&](llvm::StringRef name, int64_t &field) {
+    if (auto value = attribute ? attribute.getAs<mlir::IntegerAttr>(name) : mlir::IntegerAttr())
+      field = value.getInt();
+  };
+  read("slabs", slabs), read("cols", cols), read("cluster", cluster), read("stages", stages), read("band", band);
 }
 
 ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const ProductWish &wish) {

@@ -50,11 +50,10 @@ struct ProductShape {
 struct ProductWish {
   int64_t slabs = 0, cols = 0, cluster = 0, stages = 0, band = 0;
 
-  /// From the attribute `mx.product_shape` of a function, a dictionary of these names; null: no wish.
-  static llvm::FailureOr<ProductWish> parse(mlir::DictionaryAttr attribute,
-                                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+  ProductWish() = default;
+  /// From a function's attribute `mx.product_shape` (see the mx dialect); null: no wish.
+  explicit ProductWish(mlir::DictionaryAttr attribute);
 };
-inline constexpr llvm::StringLiteral kProductShape = "mx.product_shape";
 
 ProductShape chooseProduct(const ProductNeeds &needs, const ProductWish &wish = {});
 

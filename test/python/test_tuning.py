@@ -55,6 +55,8 @@ def test_a_band_changes_the_walk_alone():
 def test_shapes_that_are_refused(shape, message):
     with pytest.raises(vn.CompileError, match=message):
         schedule(**shape)
+    with pytest.raises(vn.CompileError, match=message):  # on the host, where it changes nothing, too
+        vn.jit(product_shape=shape)(product)(*quantised())
 
 
 def quantised():

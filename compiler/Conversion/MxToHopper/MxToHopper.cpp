@@ -24,15 +24,12 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     SmallVector<func::FuncOp> fused(getOperation().getOps<func::FuncOp>()); // lowering adds others
     for (func::FuncOp function : fused) {
       mx::Sizes sizes(function);
-      FailureOr<heuristics::ProductWish> wish = heuristics::ProductWish::parse(
-          function->getAttrOfType<DictionaryAttr>(heuristics::kProductShape), [&] { return function.emitError(); });
-      if (failed(wish))
-        return signalPassFailure();
+      heuristics::ProductWish wish(function->getAttrOfType<DictionaryAttr>(mx::MxDialect::kProductShape));
       auto lowered = mx::forEachKernel(function, sizes, [&](mx::KernelOp kernel, const mx::KernelPlan &plan) -> LogicalResult {
         if (plan.kind == mx::KernelKind::Product)
           if (std::string reason = whyNoProduct(kernel); !reason.empty())
             return kernel.emitError() << reason << "; compile this function for target \"host\"";
-        lower(kernel, plan, sizes, *wish);
+        lower(kernel, plan, sizes, wish);
         return success();
       });
       if (failed(lowered))

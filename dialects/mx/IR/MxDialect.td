@@ -17,10 +17,18 @@ def Mx_Dialect : Dialect {
 
     The bits of every conversion are those of the numerics contract: E8M0 scales computed on exponent bits,
     nearest-even elements, a block with NaN or Inf poisoned as a whole, an all-zero block with scale byte 0.
+
+    A function's attribute `mx.product_shape` asks for tiles of its products on a GPU that are not the model's choice: a
+    dictionary with any of `slabs` (1 or 2), `cols` (32, 64 or 128), `cluster` (1 or 2), `stages` (2 to 8) and `band` (1 to 64).
+    It changes no bit of a result.
   }];
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
-  let extraClassDeclaration = "void registerFormat();";
+  let extraClassDeclaration = [{
+    void registerFormat();
+    static constexpr ::llvm::StringLiteral kProductShape = "mx.product_shape";
+  }];
+  let hasOperationAttrVerify = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 

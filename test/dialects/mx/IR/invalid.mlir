@@ -239,3 +239,18 @@ func.func @yield(%x: tensor<?x64xf32>) {
   }
   return
 }
+
+// -----
+
+// expected-error@+1 {{mx.product_shape: expected a dictionary, but got 3 : i64}}
+func.func @shape_of_a_number() attributes {mx.product_shape = 3 : i64} { return }
+
+// -----
+
+// expected-error@+1 {{mx.product_shape: expected numbers named slabs, cols, cluster, stages or band, but got "rows"}}
+func.func @shape_of_another_name() attributes {mx.product_shape = {rows = 3 : i64}} { return }
+
+// -----
+
+// expected-error@+1 {{mx.product_shape: expected cols to be a power of two from 32 to 128, but got 96}}
+func.func @shape_that_is_no_power() attributes {mx.product_shape = {cols = 96 : i64}} { return }
