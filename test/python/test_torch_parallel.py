@@ -116,7 +116,8 @@ def _die_or_wait(folder, peers):
 @pytest.mark.parametrize("peers", [False, True])
 def test_a_dead_peer_ends_the_others_with_a_message(peers, tmp_path):
     start = time.time()
-    assert _apart(_die_or_wait, tmp_path, peers) == [1, -signal.SIGKILL] and time.time() - start < 60
+    other, killed = _apart(_die_or_wait, tmp_path, peers)
+    assert killed == -signal.SIGKILL and other not in (0, None) and time.time() - start < 60
     assert "rank 0 of 2, exchange 2 (" in (tmp_path / "report").read_text()
 
 
@@ -138,7 +139,8 @@ def _fail_on_one(folder):
 def test_an_error_of_one_rank_is_its_own(tmp_path):
     """And the other does not wait for a time-out."""
     start = time.time()
-    assert _apart(_fail_on_one, tmp_path) == [1, 1] and time.time() - start < 28
+    codes = _apart(_fail_on_one, tmp_path)
+    assert all(code not in (0, None) for code in codes) and time.time() - start < 28
     assert (tmp_path / "1").read_text() == "MemoryError: only here"
     assert (tmp_path / "0").read_text().startswith("ExchangeError: rank 0 of 2, exchange 1 (combine)")
 
