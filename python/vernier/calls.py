@@ -51,7 +51,7 @@ def call_value(value: Any) -> CallValue:
             devices.add(view.device)
         if len(devices) > 1:
             raise LaunchError(
-                f"expected payload and scales on one device, but got {' and '.join(map(_device_name, sorted(devices)))}"
+                f"expected payload and scales on one device, but got {' and '.join(map(kinds.device_name, sorted(devices)))}"
             )
         leaf = Leaf((None, *value.shape[1:]), format=value.format.replace(rounding="nearest_even"), axis=value.axis)
         return CallValue(leaf, (value.shape, addresses), kind, owners, payload.device)
@@ -61,10 +61,6 @@ def call_value(value: Any) -> CallValue:
     leaf = Leaf((None, *view.shape[1:]) if view.shape else (), dtype=view.dtype)
     shape = view.shape[:1] if leaf.is_column else view.shape
     return CallValue(leaf, (shape, [view.address]), kind, view.owner, view.device)
-
-
-def _device_name(device: int) -> str:
-    return "the CPU" if device == HOST else f"cuda:{device}"
 
 
 def device_of(values: list[CallValue], originals: list[Any]) -> int:
@@ -79,7 +75,7 @@ def device_of(values: list[CallValue], originals: list[Any]) -> int:
         if value.device != HOST or value.raw[0]:
             first = next(j for j, v in enumerate(values) if v.device == device)
             raise LaunchError(
-                f"expected all arrays on one device, but argument {first} is on {_device_name(device)} and argument {i} on {_device_name(value.device)}"
+                f"expected all arrays on one device, but argument {first} is on {kinds.device_name(device)} and argument {i} on {kinds.device_name(value.device)}"
             )
         assert value.leaf.dtype is not None
         moved = kind.scalar(np.asarray(originals[i]).item(), value.leaf.dtype, device)

@@ -25,8 +25,6 @@ from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
 
 def _tensors(out: Any) -> list[Any]:
     """The arrays that a caller gave for results."""
-    if out is None:
-        return []
     if isinstance(out, ScaledTensor):
         return [out.payload, out.scales, out.tensor_scale]
     if isinstance(out, dict):
@@ -62,11 +60,12 @@ class Jit:
             self._parameters = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        out = kwargs.pop("out", None) if "out" not in self._parameters else None
+        out = kwargs.pop("out") if "out" in kwargs and "out" not in self._parameters else None
         if self._fast is not None and not kwargs:
             result = self._fast.call(args, out)
             if result is not NotImplemented:
-                kinds.note_writes(_tensors(out))
+                if out is not None:
+                    kinds.note_writes(_tensors(out))
                 return result
         if any_traced(args) or any_traced(kwargs.values()):
             if out is not None:
@@ -74,7 +73,8 @@ class Jit:
             return self.function(*args, **kwargs)
         program, values, originals = self._prepare(args, kwargs)
         result = program.call(values, originals, out)
-        kinds.note_writes(_tensors(out))
+        if out is not None:
+            kinds.note_writes(_tensors(out))
         if not kwargs:
             self._remember(program, args)
         return result

@@ -18,6 +18,10 @@ HOST = -1
 """The device number of the host's memory; GPUs are numbered from 0."""
 
 
+def device_name(device: int) -> str:
+    return "the CPU" if device == HOST else f"cuda:{device}"
+
+
 @dataclasses.dataclass(frozen=True)
 class View:
     """A contiguous array in memory. `owner` keeps the memory alive."""
@@ -264,26 +268,20 @@ def run(
     `result_dtypes` names the types of results that the runtime knows only as bytes; `given` are arrays to write them to, in
     place of new ones. Raises LaunchError for a given array of another shape, type or device, or one that is not contiguous.
     """
-
-    def dtype(result: int) -> DType:
-        element = dtypes.BY_MLIR[plan[result][1][0][0]]
-        return (result_dtypes.get(result) if len(plan[result][1]) == 1 else None) or element
-
-    if given is None:
-        made = [
-            [
-                kind.empty(tuple(shape), dtype(i) if j == 0 else dtypes.BY_MLIR[element], device)
-                for j, (element, shape) in enumerate(buffers)
-            ]
-            for i, (_, buffers) in enumerate(plan)
+    wanted = [
+        [
+            (tuple(shape), (result_dtypes.get(i) if len(buffers) == 1 else None) or dtypes.BY_MLIR[element])
+            for element, shape in buffers
         ]
-        outs = [(shape, [view(a).address for a in arrays]) for (shape, _), arrays in zip(plan, made)]
+        for i, (_, buffers) in enumerate(plan)
+    ]
+    if given is None:
+        made = [[kind.empty(shape, dtype, device) for shape, dtype in buffers] for buffers in wanted]
+        addresses = [[view(array).address for array in arrays] for arrays in made]
     else:
-        outs = []
-        for i, ((shape, buffers), arrays) in enumerate(zip(plan, given)):
-            types = [dtype(i) if j == 0 else dtypes.BY_MLIR[element] for j, (element, _) in enumerate(buffers)]
-            outs.append((shape, [_written(a, tuple(s), t, device) for a, (_, s), t in zip(arrays, buffers, types)]))
         made = given
+        addresses = [[_written(a, *buffer, device) for a, buffer in zip(*result)] for result in zip(made, wanted)]
+    outs = [(shape, found) for (shape, _), found in zip(plan, addresses)]
     program.run(raws, outs, device, 0 if device == HOST else kind.stream(device))
     kind.finish(device)
     return [(shape, [kind.wrap(a) for a in arrays]) for (shape, _), arrays in zip(plan, made)]
@@ -311,10 +309,9 @@ def _written(array: Any, shape: tuple[int, ...], dtype: DType, device: int) -> i
         raise LaunchError(f"out: expected an array that may be written to, but got a read-only one ({type(array).__name__})")
     address = own_address(array) or seen.address
     if seen.shape != shape or seen.dtype.mlir != dtype.mlir or seen.device != device:
-        where = "the CPU" if device == HOST else f"cuda:{device}"
         raise LaunchError(
-            f"out: expected {dtype.name} of shape {shape} on {where}, but got {seen.dtype.name} of shape {seen.shape} on "
-            f"{'the CPU' if seen.device == HOST else f'cuda:{seen.device}'}"
+            f"out: expected {dtype.name} of shape {shape} on {device_name(device)}, but got {seen.dtype.name} of shape "
+            f"{seen.shape} on {device_name(seen.device)}"
         )
     if address != seen.address:  # what was seen is a copy
         raise LaunchError("out: expected contiguous arrays, on a GPU aligned to 16 bytes")

@@ -97,6 +97,14 @@ class Exchange:
             raise ExchangeError(f"rank {self.rank} of {self.ranks}, exchange {self.plans} ({what}): {line}") from error
 
 
+def _in_order(rows: Any, order: torch.Tensor, element: str, compute: str | None) -> tuple[Any, Any]:
+    """Rows in an order, and as what they are computed with: one kernel writes both."""
+    if element == "mxfp4" and compute is not None:
+        kept, operand = functions.permute_twice(rows, order, compute)
+        return kept, operand
+    return 2 * (functions.permute(rows, order),)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """One layer's exchange: where rows go and come from. This one is of a single rank, where they stay.
@@ -122,12 +130,8 @@ class Plan:
         Returns the rows, the same as `compute` (or the rows again, where a product re-encodes them itself), and their weights.
         Raises ExchangeError.
         """
-        rows = functions.encode(x, element)
-        if element == "mxfp4" and compute is not None:
-            rows, operand = functions.permute_twice(rows, self.route.source, compute)
-        else:
-            operand = rows = functions.permute(rows, self.route.source)
-        self.count(direction, rows, weight)
+        rows, operand = _in_order(functions.encode(x, element), self.route.source, element, compute)
+        self.count(direction, nbytes(rows, weight))
         return rows, operand, weight
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -135,7 +139,7 @@ class Plan:
 
         They may lie in memory that the next exchange writes to, and must be used before it.
         """
-        self.count(direction, *values)
+        self.count(direction, nbytes(*values))
         return values
 
     @property
@@ -143,9 +147,10 @@ class Plan:
         """int32 [T, k]: where `to_tokens` puts the row of every copy of a token."""
         return self.route.place
 
-    def count(self, direction: str, *values: Any) -> None:
+    def count(self, direction: str, sent: int) -> None:
+        """Notes bytes sent."""
         meter = self.exchange.meter
-        setattr(meter, direction, getattr(meter, direction) + nbytes(*values))
+        setattr(meter, direction, getattr(meter, direction) + sent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +180,14 @@ class CollectivePlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
     ) -> tuple[Any, Any, torch.Tensor | None]:
         values = functions.permute(functions.encode(x, element), self.route.source), weight
-        self.count(direction, *values)
+        self.count(direction, nbytes(*values))
         rows, weight = self._packed(
             values, lambda packed: self._move(direction, packed, self.sent, self.received)[self.by_expert]
         )
         return rows, rows, weight
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        self.count(direction, *values)
+        self.count(direction, nbytes(*values))
         return self._packed(values, lambda packed: self._move(direction, packed[self.back], self.received, self.sent))
 
     def _move(self, direction: str, packed: torch.Tensor, out: list[int], into: list[int]) -> torch.Tensor:
@@ -226,12 +231,8 @@ class PeerPlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, compute: str | None = None, weight: torch.Tensor | None = None
     ) -> tuple[Any, Any, torch.Tensor | None]:
         rows, weight = self.send(direction, x, element, weight)
-        order = self._arrived
-        if element == "mxfp4" and compute is not None:
-            rows, operand = functions.permute_twice(rows, order, compute)
-        else:
-            operand = rows = functions.permute(rows, order)
-        return rows, operand, None if weight is None else weight[order.long()]
+        rows, operand = _in_order(rows, self._arrived, element, compute)
+        return rows, operand, None if weight is None else weight[self._arrived.long()]
 
     def send(
         self, direction: str, x: torch.Tensor, element: str, weight: torch.Tensor | None = None
@@ -342,6 +343,5 @@ class PeerPlan(_MovingPlan):
                 first += rows
         finally:  # also where this rank has failed: the others wait
             self.exchange.run(direction, memory.barrier)
-        meter = self.exchange.meter
-        setattr(meter, direction, getattr(meter, direction) + sum(messages[rank]) * sum(widths))
+        self.count(direction, sum(messages[rank]) * sum(widths))
         return tensors(rank, 0, heights[rank])

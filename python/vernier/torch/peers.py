@@ -28,44 +28,44 @@ class PeerMemory(abc.ABC):
         self.group, self.device = group, device
         self.rank, self.ranks = dist.get_rank(group), dist.get_world_size(group)
         self.bytes = 0
-        # What was given up stays mapped: somebody may still read or write there. Each is half of the next at most.
-        self._retired: list[object] = []
+        self._buffers: list[torch.Tensor] = []  # of every rank
 
     def reserve(self, size: int) -> None:
         """Collective, with the same size on all ranks. What was there is not there any more."""
         if not self.bytes or size > self.bytes:
             self.bytes = max(2 * self.bytes, math.ceil(1.25 * size / (1 << 20)) << 20, 1 << 20)
-            self._allocate()
+            self._buffers = self._allocate()
 
     def part(self, rank: int, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """A tensor in a rank's memory, `offset` bytes from its beginning (a multiple of the type's size)."""
         size = math.prod(shape) * dtype.itemsize
-        return self._memory(rank)[offset : offset + size].view(dtype).reshape(shape)
+        return self._buffers[rank][offset : offset + size].view(dtype).reshape(shape)
 
     @abc.abstractmethod
     def barrier(self) -> None:
         """What any rank has put into its stream comes before what any puts there after it."""
 
     @abc.abstractmethod
-    def _allocate(self) -> None: ...
-
-    @abc.abstractmethod
-    def _memory(self, rank: int) -> torch.Tensor:
-        """All bytes of a rank."""
+    def _allocate(self) -> list[torch.Tensor]:
+        """All bytes of every rank."""
 
 
 class GpuPeerMemory(PeerMemory):
     """PyTorch's symmetric memory: buffers that every GPU of the group maps. Its barrier runs on the device."""
 
-    _stream: torch.cuda.Stream | None = None
+    def __init__(self, group: dist.ProcessGroup, device: torch.device) -> None:
+        super().__init__(group, device)
+        self._stream: torch.cuda.Stream | None = None
+        # What was given up stays mapped: somebody may still read or write there. Each is half of the next at most.
+        self._retired: list[object] = []
 
-    def _allocate(self) -> None:
+    def _allocate(self) -> list[torch.Tensor]:
         from torch.distributed import _symmetric_memory as symmetric
 
         local = symmetric.empty(self.bytes, dtype=torch.uint8, device=self.device)
         self._handle = symmetric.rendezvous(local, self.group)
         self._retired.append((local, self._handle))
-        self._buffers = [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
+        return [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
 
     def barrier(self) -> None:
         stream = torch.cuda.current_stream(self.device)
@@ -74,32 +74,27 @@ class GpuPeerMemory(PeerMemory):
         self._stream = stream
         self._handle.barrier(timeout_ms=TIMEOUT_MS)
 
-    def _memory(self, rank: int) -> torch.Tensor:
-        return self._buffers[rank]
-
 
 class HostPeerMemory(PeerMemory):
     """Files in shared memory, of processes on one host. They have no names once all have opened them."""
 
-    def _allocate(self) -> None:
+    def _allocate(self) -> list[torch.Tensor]:
         folder = [tempfile.mkdtemp(dir="/dev/shm") if self.rank == 0 else None]
         dist.broadcast_object_list(folder, group=self.group, group_src=0)
         paths = [os.path.join(str(folder[0]), str(rank)) for rank in range(self.ranks)]
         with open(paths[self.rank], "wb") as file:
             os.posix_fallocate(file.fileno(), 0, self.bytes)  # an error now, rather than a signal when it is written to
         dist.barrier(group=self.group)
-        self._buffers = [torch.from_file(path, shared=True, size=self.bytes, dtype=torch.uint8) for path in paths]
+        buffers = [torch.from_file(path, shared=True, size=self.bytes, dtype=torch.uint8) for path in paths]
         dist.barrier(group=self.group)
         os.unlink(paths[self.rank])
         dist.barrier(group=self.group)
         if self.rank == 0:
             os.rmdir(str(folder[0]))
+        return buffers
 
     def barrier(self) -> None:
         dist.barrier(group=self.group)
-
-    def _memory(self, rank: int) -> torch.Tensor:
-        return self._buffers[rank]
 
 
 _known: dict[tuple[dist.ProcessGroup, torch.device], PeerMemory] = {}
