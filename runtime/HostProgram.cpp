@@ -82,24 +82,27 @@ Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vect
   const Artifact &artifact = *artifact_;
   std::vector<Shape> shapes = shapesOf(arguments);
   std::vector<void *> data(artifact.buffers.size(), nullptr);
+  std::vector<Range> ranges(artifact.buffers.size());
+  std::vector<ValueRef> given(arguments.begin(), arguments.end());
   auto bind = [&](const std::vector<ValueSpec> &specs, const std::vector<ValueView> &values) {
     for (size_t i = 0; i < specs.size(); ++i)
-      for (size_t j = 0; j < specs[i].buffers.size(); ++j)
-        data[specs[i].buffers[j]] = values[i].buffers[j];
+      for (size_t j = 0; j < specs[i].buffers.size(); ++j) {
+        int buffer = specs[i].buffers[j];
+        data[buffer] = values[i].buffers[j];
+        auto *begin = static_cast<const char *>(data[buffer]);
+        ranges[buffer] = {begin, begin + bytesOf(size_t(buffer), given.data())};
+      }
   };
   bind(artifact.arguments, arguments);
   bind(artifact.results, results);
-  std::vector<ValueRef> given(arguments.begin(), arguments.end()), made(results.begin(), results.end());
-  if (Status status = checkApart(given.data(), made.data()); !status)
+  if (Status status = checkApart(ranges.data()); !status)
     return status;
   std::vector<Descriptor> descriptors;
   std::vector<Temporary> temporaries;
   for (size_t i = 0; i < artifact.buffers.size(); ++i) {
     Shape shape = bufferShape(int(i), shapes);
     if (artifact.buffers[i].kind == BufferSpec::Temporary) {
-      size_t bytes = elementBytes(artifact.buffers[i].element);
-      for (int64_t size : shape)
-        bytes *= size_t(size);
+      auto bytes = size_t(bytesOf(i, given.data()));
       Temporary temporary;
       temporary.data = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
       if (!temporary.data)
@@ -131,10 +134,7 @@ Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vect
     });
   }
   for (const CopySpec &copy : artifact.copies) {
-    size_t bytes = elementBytes(artifact.buffers[copy.from].element);
-    for (int64_t size : bufferShape(copy.from, shapes))
-      bytes *= size_t(size);
-    if (bytes)
+    if (auto bytes = size_t(bytesOf(size_t(copy.from), given.data())))
       std::memcpy(data[copy.to], data[copy.from], bytes);
   }
   return {};

@@ -59,45 +59,39 @@ Status Program::checkShapes(const ValueRef *arguments) const {
   return {};
 }
 
-Status Program::checkApart(const ValueRef *arguments, const ValueRef *results) const {
+int64_t Program::bytesOf(size_t buffer, const ValueRef *arguments) const {
+  const BufferSpec &spec = artifact_->buffers[buffer];
+  int64_t bytes = elementBytes(spec.element);
+  for (const SizeExpr &size : spec.shape)
+    bytes *= evaluate(size, arguments);
+  return bytes;
+}
+
+Status Program::checkApart(const Range *ranges) const {
   const Artifact &artifact = *artifact_;
-  struct Range {
-    const char *begin, *end;
+  auto meet = [&](int other, int result) {
+    const Range &a = ranges[other], &b = ranges[result];
+    if (a.begin >= b.end || b.begin >= a.end)
+      return false;
+    bool same = a.begin == b.begin && a.end == b.end;
+    return !same || std::none_of(artifact.inPlace.begin(), artifact.inPlace.end(),
+                                 [&](const InPlaceSpec &pair) { return pair.argument == other && pair.result == result; });
   };
-  auto rangeOf = [&](const ValueRef &value, const ValueSpec &spec, size_t part) {
-    const BufferSpec &buffer = artifact.buffers[size_t(spec.buffers[part])];
-    int64_t bytes = elementBytes(buffer.element);
-    for (const SizeExpr &size : buffer.shape)
-      bytes *= evaluate(size, arguments);
-    auto *begin = static_cast<const char *>(value.buffers[part]);
-    return Range{begin, begin + bytes};
-  };
-  // Whether a value has a buffer in the given range, but for one that may be there.
-  auto meets = [&](const Range &range, const ValueRef &value, const ValueSpec &spec, int result) {
-    for (size_t i = 0; i < spec.buffers.size(); ++i) {
-      Range other = rangeOf(value, spec, i);
-      if (range.begin >= other.end || other.begin >= range.end)
-        continue;
-      bool same = range.begin == other.begin && range.end == other.end;
-      bool allowed = same && std::any_of(artifact.inPlace.begin(), artifact.inPlace.end(), [&](const InPlaceSpec &pair) {
-                       return pair.argument == spec.buffers[i] && pair.result == result;
-                     });
-      if (!allowed)
-        return true;
-    }
+  auto anyMeets = [&](const ValueSpec &other, const ValueSpec &result) {
+    for (int a : other.buffers)
+      for (int b : result.buffers)
+        if (meet(a, b))
+          return true;
     return false;
   };
-  for (size_t r = 0; r < artifact.results.size(); ++r)
-    for (size_t part = 0; part < artifact.results[r].buffers.size(); ++part) {
-      Range range = rangeOf(results[r], artifact.results[r], part);
-      int buffer = artifact.results[r].buffers[part];
-      for (size_t a = 0; a < artifact.arguments.size(); ++a)
-        if (meets(range, arguments[a], artifact.arguments[a], buffer))
-          return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps argument " + number(int64_t(a))};
-      for (size_t other = 0; other < r; ++other)
-        if (meets(range, results[other], artifact.results[other], buffer))
-          return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps result " + number(int64_t(other))};
-    }
+  for (size_t r = 0; r < artifact.results.size(); ++r) {
+    for (size_t a = 0; a < artifact.arguments.size(); ++a)
+      if (anyMeets(artifact.arguments[a], artifact.results[r]))
+        return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps argument " + number(int64_t(a))};
+    for (size_t other = 0; other < r; ++other)
+      if (anyMeets(artifact.results[other], artifact.results[r]))
+        return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps result " + number(int64_t(other))};
+  }
   return {};
 }
 

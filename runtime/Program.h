@@ -39,9 +39,15 @@ public:
   Status checkShapes(const std::vector<ValueView> &arguments) const;
   /// The sizes alone, for arguments of the right number and ranks. Allocates nothing where all is well.
   Status checkShapes(const ValueRef *arguments) const;
-  /// That no result lies where an argument or another result does, but for those that may (Artifact::inPlace). Allocates
-  /// nothing where all is well.
-  Status checkApart(const ValueRef *arguments, const ValueRef *results) const;
+  /// Where a buffer lies.
+  struct Range {
+    const char *begin = nullptr, *end = nullptr;
+  };
+  /// Of a buffer, for a call that passed the checks.
+  int64_t bytesOf(size_t buffer, const ValueRef *arguments) const;
+  /// That no result lies where an argument or another result does, but for those that may (Artifact::inPlace). `ranges`: of all
+  /// buffers of arguments and results. Allocates nothing where all is well.
+  Status checkApart(const Range *ranges) const;
   /// Logical shapes of the results, for a call that passed the checks.
   std::vector<Shape> resultShapes(const std::vector<ValueView> &arguments) const;
   Shape bufferShape(int buffer, const std::vector<Shape> &arguments) const;

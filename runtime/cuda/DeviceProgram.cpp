@@ -136,12 +136,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   if (count > kMostBuffers)
     return Error{artifact.name + ": more than " + number(kMostBuffers) + " buffers"};
   void *data[kMostBuffers] = {};
-  auto bytesOf = [&](size_t buffer) {
-    int64_t bytes = elementBytes(artifact.buffers[buffer].element);
-    for (const SizeExpr &size : artifact.buffers[buffer].shape)
-      bytes *= evaluate(size, arguments);
-    return bytes;
-  };
+  Range ranges[kMostBuffers];
   auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what) -> Status {
     for (size_t i = 0; i < specs.size(); ++i)
       for (size_t j = 0; j < specs[i].buffers.size(); ++j) {
@@ -150,6 +145,8 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
         if (reinterpret_cast<uintptr_t>(data[buffer]) % 16)
           return Error{std::string(what) + " " + number(int64_t(i)) +
                        ": expected memory aligned to 16 bytes; make a copy of the view"};
+        auto *begin = static_cast<const char *>(data[buffer]);
+        ranges[buffer] = {begin, begin + bytesOf(buffer, arguments)};
       }
     return {};
   };
@@ -157,7 +154,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     return status;
   if (Status status = bind(artifact.results, results, "result"); !status)
     return status;
-  if (Status status = checkApart(arguments, results); !status)
+  if (Status status = checkApart(ranges); !status)
     return status;
 
   Status status;
@@ -169,7 +166,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   for (size_t i = 0; i < count; ++i)
     if (artifact.buffers[i].kind == BufferSpec::Temporary) {
       Pointer pointer = 0;
-      size_t bytes = size_t(std::max<int64_t>(16, bytesOf(i)));
+      size_t bytes = size_t(std::max<int64_t>(16, bytesOf(i, arguments)));
       check(api.memAllocFromPoolAsync(&pointer, bytes, loaded.temporaries, stream), "cannot allocate a temporary");
       data[i] = reinterpret_cast<void *>(pointer); // NOLINT(performance-no-int-to-ptr): the driver's addresses are integers
     }
@@ -207,7 +204,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
           "cannot launch");
   }
   for (const CopySpec &copy : artifact.copies)
-    if (int64_t bytes = status ? bytesOf(size_t(copy.from)) : 0)
+    if (int64_t bytes = status ? bytesOf(size_t(copy.from), arguments) : 0)
       check(api.memcpyDtoDAsync(Pointer(data[copy.to]), Pointer(data[copy.from]), size_t(bytes), stream), "cannot copy");
   for (size_t i = 0; i < count; ++i)
     if (artifact.buffers[i].kind == BufferSpec::Temporary && data[i])
