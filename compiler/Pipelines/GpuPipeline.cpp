@@ -20,6 +20,7 @@ void vernier::buildTiled(OpPassManager &manager, const PipelineOptions &) {
 
 void vernier::buildScheduled(OpPassManager &manager, const PipelineOptions &) {
   auto &function = manager.nest<func::FuncOp>();
+  function.addPass(hopper::createNestReductions());
   function.addPass(hopper::createSpecializeWarps());
   function.addPass(hopper::createUnrollRing());
   function.addPass(hopper::createAllocateShared());

@@ -7,7 +7,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,53 @@ REST_SECONDS = 0.5
 """Before every measurement: products draw more than the power limit allows for long, and the row before would slow this one down."""
 
 
+L2_BYTES = 50 << 20
+
+
+def replayed(works: Sequence[Callable[[], Any]], repeats: int = 10, launches: int = 16) -> float:
+    """Microseconds of one of several works on data of their own, as they follow one another in a CUDA graph.
+
+    What a kernel costs among others: no host between launches, and a cache full of what the one before wrote. The works should
+    touch several times the cache between them (`copies`)."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    rounds = max(1, launches // len(works))
+    with torch.cuda.stream(side):
+        for work in works:
+            work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        for _ in range(rounds):
+            for work in works:
+                work()
+    graph.replay()
+    torch.cuda.synchronize()
+    time.sleep(REST_SECONDS)
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) * 1e3 / (rounds * len(works)))
+    return statistics.median(times)
+
+
+def copies(moved: int) -> int:
+    """How many sets of arguments and results a kernel that moves so many bytes takes turns with."""
+    return max(2, -(-10 * L2_BYTES // moved))
+
+
+def copy_bytes_per_microsecond() -> float:
+    pairs = [torch.empty(2, 1 << 30, dtype=torch.uint8, device=DEVICE).random_() for _ in range(2)]
+    return 2 * pairs[0][0].numel() / replayed([lambda p=p: p[1].copy_(p[0]) for p in pairs])
+
+
 class Timer:
+    """One work at a time, by device events, with the L2 cache flushed before: for kernels that take long beside a launch."""
+
     def __init__(self) -> None:
         self.flush = torch.empty(256 << 20, dtype=torch.uint8, device=DEVICE)
 
@@ -49,11 +95,6 @@ class Timer:
             times.append(start.elapsed_time(end) * 1e3)
         return statistics.median(times)
 
-    def copy_bytes_per_microsecond(self) -> float:
-        source = torch.empty(1 << 30, dtype=torch.uint8, device=DEVICE).random_()
-        target = torch.empty_like(source)
-        return 2 * source.numel() / self.microseconds(lambda: target.copy_(source))
-
 
 def prepared(function: Any, args: tuple[Any, ...]) -> tuple[Any, int, list[dict[str, Any]]]:
     """The launch alone, with results in buffers that exist; bytes moved; kernels."""
@@ -63,12 +104,11 @@ def prepared(function: Any, args: tuple[Any, ...]) -> tuple[Any, int, list[dict[
         made = [kinds.TORCH.empty(tuple(s), vn.dtypes.BY_MLIR[e], 0) for e, s in buffers]
         keep.append(made)
         outs.append((shape, [m.data_ptr() for m in made]))
-    stream = torch.cuda.current_stream().cuda_stream
     kernels = program.kernels(values)
     moved = sum(k["bytes_read"] + k["bytes_written"] for k in kernels)
 
     def work(keep: Any = keep, values: Any = values) -> None:
-        program.program.run(raws, outs, 0, stream)
+        program.program.run(raws, outs, 0, torch.cuda.current_stream().cuda_stream)
 
     return work, moved, kernels
 

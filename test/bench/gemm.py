@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import vernier as vn
-from device import DEVICE, Timer, arguments, finish, new_record, operand, prepared, weights
+from device import DEVICE, Timer, arguments, copy_bytes_per_microsecond, finish, new_record, operand, prepared, weights
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument("--peer", action="append", default=[], choices=("deep_gemm",), help="a package to compare with")
     options = parser.parse_args()
     timer = Timer()
-    copy = timer.copy_bytes_per_microsecond()
+    copy = copy_bytes_per_microsecond()
     record = new_record(copy_bytes_per_microsecond=copy)
     conditions, device = record["conditions"], torch.cuda.get_device_properties(0)
     fastest = float(conditions.get("clocks.max.sm", "1980 MHz").split()[0]) / 1e6

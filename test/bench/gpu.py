@@ -2,7 +2,8 @@
 
     ./vernier bench gpu [NAME ...] [--shapes 32768x7168,...] [--record FILE] [--check FILE] [--plot FILE] [--no-peer]
 
-A row is the median of device-event timings with the L2 cache flushed before each. "of copy" is bytes read and written per
+A row is a launch's share of a CUDA graph that goes through sets of arguments and results several times the L2 cache together,
+the median of device-event timings of its replays; copies and peers are measured alike. "of copy" is bytes read and written per
 second over those of a device-to-device copy; the floor is the time that the copy would take for those bytes. Every
 row is checked against the host target on its first rows before it is timed. `--check` compares with a stored record of the
 same GPU, driver and shapes, and fails where a row has become more than 5% slower. Needs one Hopper GPU and torch.
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import vernier as vn
-from device import DEVICE, Timer, arguments, finish, new_record, prepared
+from device import DEVICE, arguments, copies, copy_bytes_per_microsecond, finish, new_record, prepared, replayed
 
 
 def to_host(value: Any) -> Any:
@@ -107,6 +108,12 @@ def few(value: Any, rows: int = 256) -> Any:
     return value[:rows]
 
 
+def duplicate(value: Any) -> Any:
+    if isinstance(value, vn.ScaledTensor):
+        return vn.ScaledTensor(value.payload.clone(), value.scales.clone(), value.format, value.shape, value.axis)
+    return value.clone()
+
+
 def plot(record: dict[str, Any], path: str) -> None:
     import matplotlib
 
@@ -135,8 +142,7 @@ def main() -> int:
     parser.add_argument("--shapes", default="32768x7168,24576x5120,24576x2048")
     parser.add_argument("--no-peer", action="store_true")
     options = parser.parse_args()
-    timer = Timer()
-    copy = timer.copy_bytes_per_microsecond()
+    copy = copy_bytes_per_microsecond()
     record = new_record(copy_bytes_per_microsecond=copy)
     print(f"{record['conditions'].get('name')}, copy {copy / 1e6:.3f} TB/s")
     print(f"{'operation':36}{'shape':>14}{'us':>9}{'floor':>8}{'of copy':>9}{'peer us':>9}")
@@ -148,13 +154,14 @@ def main() -> int:
                 continue
             check(function, tuple(few(a) for a in args))
             work, moved, kernels = prepared(function, args)
-            time = timer.microseconds(work)
+            sets = [args, *([duplicate(a) for a in args] for _ in range(copies(moved) - 1))]
+            time = replayed([work, *(prepared(function, tuple(a))[0] for a in sets[1:])])
             floor = moved / copy
             row = {"operation": name, "shape": shape, "microseconds": time, "floor": floor, "of_copy": floor / time,
                    "kernels": len(kernels), "registers": [k["registers"] for k in kernels]}  # fmt: skip
             if peer is not None and not options.no_peer:
                 compiled = torch.compile(peer)
-                row["peer_microseconds"] = timer.microseconds(lambda c=compiled, a=args: c(*a))
+                row["peer_microseconds"] = replayed([lambda c=compiled, a=a: c(*a) for a in sets])
             record["results"].append(row)
             print(
                 f"{name:36}{shape[0]:>8}x{shape[1]:<5}{time:9.1f}{floor:8.1f}{floor / time:9.2f}{row.get('peer_microseconds', float('nan')):9.1f}",

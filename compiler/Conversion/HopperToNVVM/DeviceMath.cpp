@@ -19,8 +19,8 @@ static Value perLane(Lanes &lanes, StringRef name, Value v) {
   return vector::FromElementsOp::create(b, loc, type, results);
 }
 
-/// As Lanes::sigmoid, with a reciprocal in place of the division: rcp.approx and one step of Newton's, which also takes in what
-/// 1 + e lost to rounding.
+/// As Lanes::sigmoid, with a reciprocal in place of the division: rcp.approx of 1 + e, and one step of Newton's from r - 1 and
+/// e * r apart, which takes in what 1 + e lost to rounding. Within 2 ulp.
 static Value sigmoid(Lanes &lanes, Value x) {
   OpBuilder &b = lanes.builder();
   Location loc = lanes.location();
@@ -28,8 +28,7 @@ static Value sigmoid(Lanes &lanes, Value x) {
   Value e = lanes.expBelow(arith::NegFOp::create(b, loc, math::AbsFOp::create(b, loc, x)), /*negative=*/true);
   Value one = lanes.f32(x, 1), total = arith::AddFOp::create(b, loc, one, e);
   Value r = perLane(lanes, "llvm.nvvm.rcp.approx.ftz.f", total);
-  Value lost = arith::SubFOp::create(b, loc, e, arith::SubFOp::create(b, loc, total, one));
-  Value miss = fma(arith::NegFOp::create(b, loc, lost), r, fma(arith::NegFOp::create(b, loc, total), r, one));
+  Value miss = fma(arith::NegFOp::create(b, loc, e), r, arith::SubFOp::create(b, loc, one, r));
   r = fma(r, miss, r);
   Value positive = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGE, x, lanes.f32(x, 0));
   return arith::MulFOp::create(b, loc, lanes.select(positive, one, e), r);

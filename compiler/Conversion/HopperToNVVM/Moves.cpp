@@ -149,6 +149,33 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   return success();
 }
 
+/// Words at an address, where a condition holds; null: always. Predicated rather than in a branch of its own: LLVM would sink
+/// all that makes the words below the branch, loads included, which then begin one after the other.
+static void storeIf(OpBuilder &b, Location loc, Value condition, Value words, Value to) {
+  auto type = llvm::dyn_cast<VectorType>(words.getType());
+  int64_t count = type ? type.getNumElements() : 1, bits = getElementTypeOrSelf(words.getType()).getIntOrFloatBitWidth();
+  unsigned bytes = unsigned(count * bits / 8);
+  if (!condition) {
+    LLVM::StoreOp::create(b, loc, words, to, bytes);
+    return;
+  }
+  SmallVector<Value> operands{to, condition};
+  std::string names, constraints = "l,b";
+  Type moved = b.getIntegerType(unsigned(std::max<int64_t>(bits, 16))); // bytes are the low half of 16-bit registers
+  for (int64_t i = 0; i < count; ++i) {
+    Value word = type ? vector::ExtractOp::create(b, loc, words, i).getResult() : words;
+    word = word.getType().isInteger() ? word
+                                      : arith::BitcastOp::create(b, loc, b.getIntegerType(unsigned(bits)), word).getResult();
+    operands.push_back(word.getType() == moved ? word : arith::ExtUIOp::create(b, loc, moved, word).getResult());
+    names += (i ? ", $" : "$") + std::to_string(i + 2);
+    constraints += bits == 64 ? ",l" : bits == 32 ? ",r" : ",h";
+  }
+  std::string vectors = count > 1 ? ".v" + std::to_string(count) : "";
+  std::string text = "@$1 st.global" + vectors + ".b" + std::to_string(bits) + " [$0], {" + names + "};";
+  LLVM::InlineAsmOp::create(b, loc, TypeRange{}, operands, text, constraints, /*has_side_effects=*/true,
+                            /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
 LogicalResult Distribution::store(hopper::StoreOp op) {
   VectorType tile = tileType(op.getValue());
   Type element = tile.getElementType();
@@ -170,18 +197,13 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
     for (int64_t at = 0; at < lanesHere; at += piece) {
       Value here = column ? add(b, loc, column, index(layout.colOffset(at, tile.getDimSize(1)))) : Value();
       Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
-      OpBuilder::InsertionGuard guard(b);
-      if (condition) {
-        auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
-        b.setInsertionPointToStart(branch.thenBlock());
-      }
       Value v = bytesOrNumbers;
       if (piece != lanesHere)
         v = vector::ExtractStridedSliceOp::create(b, loc, v, at / perMoved, piece / perMoved, 1);
       unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
       if (bytes >= 4)
         v = vector::BitCastOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), v);
-      LLVM::StoreOp::create(b, loc, v, pointer(address, row, here), bytes);
+      storeIf(b, loc, condition, v, pointer(address, row, here));
     }
   }
   return success();
@@ -200,7 +222,7 @@ LogicalResult Distribution::storeGridTransposed(hopper::StoreTransposedOp op) {
       Value col = toIndex(add(b, loc, gridColumn(tile.getDimSize(1)), i32(layout.colOffset(j, tile.getDimSize(1)))));
       Value condition = andBelow(b, loc, rowCondition, col, number(op.getCols()));
       OpBuilder::InsertionGuard guard(b);
-      if (condition) {
+      if (condition) { // most warps have nothing to store
         auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
         b.setInsertionPointToStart(branch.thenBlock());
       }
@@ -264,18 +286,14 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
       return op.emitError() << "expected " << 32 / bits << " neighbouring rows a thread, but the layout is " << layout;
     return storeGridTransposed(op);
   }
-  if (!op.getShared() || !op.getSwizzle())
+  if (!op.getShared() || !op.getPadding())
     return op.emitError() << "expected shared memory; run hopper-allocate-shared first";
-  int64_t offset = *op.getShared(), perWord = 32 / bits, rowWords = R / perWord;
-  ArrayRef<int64_t> swizzle = *op.getSwizzle();
+  int64_t offset = *op.getShared(), padding = *op.getPadding(), perWord = 32 / bits, rowWords = R / perWord;
   CodeWords words(b, loc);
   /// Byte offset of a word of a column.
   auto place = [&](Value column, Value word) {
-    Value turned = words.shl(words.shr(column, i32(swizzle[0])), i32(swizzle[1]));
-    if (swizzle.size() > 2)
-      turned = words.bitXor(turned, words.shl(words.shr(column, i32(swizzle[2])), i32(swizzle[3])));
-    Value w = words.bitXor(word, words.bitAnd(turned, i32(rowWords - 1)));
-    return words.shl(words.add(words.mul(column, i32(rowWords)), w), i32(2));
+    Value padded = words.mul(words.shr(column, i32(llvm::Log2_64(V))), i32(padding));
+    return words.shl(words.add(words.add(words.mul(column, i32(rowWords)), padded), word), i32(2));
   };
   if (op.getAlone())
     barrier(); // the readers of the tile before are done
@@ -283,13 +301,12 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   Parts rows = parts(op.getValue());
   for (int64_t g = 0; g < items / group; ++g) {
     SmallVector<SmallVector<Value>> turned = turnedWords(ArrayRef<Value>(rows).slice(g * group, group), bits);
-    Value firstWord = words.shr(itemRow(g * group), i32(llvm::Log2_64(perWord)));
+    Value first = place(firstCol, words.shr(itemRow(g * group), i32(llvm::Log2_64(perWord))));
     for (auto [w, columns] : llvm::enumerate(turned))
       for (auto [c, word] : llvm::enumerate(columns)) {
-        Value at = place(words.add(firstCol, i32(c)), words.add(firstWord, i32(w)));
         Value bitsOfWord =
             word.getType().isInteger(32) ? word : arith::BitcastOp::create(b, loc, b.getI32Type(), word).getResult();
-        LLVM::StoreOp::create(b, loc, bitsOfWord, sharedPointer(offset, at), 4);
+        LLVM::StoreOp::create(b, loc, bitsOfWord, sharedPointer(offset + int64_t(c * rowWords + w) * 4, first), 4);
       }
   }
   barrier();
@@ -303,14 +320,20 @@ LogicalResult Distribution::storeTransposed(hopper::StoreTransposedOp op) {
   auto fetch = [&](Value unit) {
     Value column = words.shr(unit, i32(llvm::Log2_64(unitsPerColumn)));
     Value word = words.shl(words.bitAnd(unit, i32(unitsPerColumn - 1)), i32(llvm::Log2_64(unitWords)));
-    SmallVector<Value> read;
-    for (int64_t k = 0; k < unitWords; ++k)
-      read.push_back(
-          LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset, place(column, words.add(word, i32(k)))), 4));
+    Value first = place(column, word), read;
+    if (padding % unitWords == 0) {
+      read =
+          LLVM::LoadOp::create(b, loc, VectorType::get({unitWords}, b.getI32Type()), sharedPointer(offset, first), unitBytes);
+    } else {
+      SmallVector<Value> apart;
+      for (int64_t k = 0; k < unitWords; ++k)
+        apart.push_back(LLVM::LoadOp::create(b, loc, b.getI32Type(), sharedPointer(offset + k * 4, first), 4));
+      read = fromNumbers(apart, b.getI32Type());
+    }
     Value columnIndex = toIndex(column), firstRow = toIndex(words.mul(word, i32(perWord)));
     Value to =
         pointer(address, add(b, loc, number(op.getFirstCol()), columnIndex), add(b, loc, number(op.getFirstRow()), firstRow));
-    return Unit{fromNumbers(read, b.getI32Type()), to};
+    return Unit{read, to};
   };
   auto when = [&](Value condition) {
     auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);

@@ -1,6 +1,7 @@
 // Kernels of one matrix product: tiles of the result, each summed over K from staged tiles of the operands.
 #include "compiler/Conversion/MxToHopper/GroupedTiles.h"
 #include "compiler/Conversion/MxToHopper/Operands.h"
+#include "compiler/Conversion/MxToHopper/TileNumbers.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -14,8 +15,9 @@ namespace {
 class ProductKernel {
 public:
   ProductKernel(TileEmitter &e, const heuristics::ProductShape &shape)
-      : e(e), b(e.builder()), loc(e.location()), shape(shape), op(e.plan.product), result(op->getResult(0)), left(op.getLeft()),
-        right(op.getRight()), depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
+      : e(e), b(e.builder()), loc(e.location()), numbers(b, loc), shape(shape), op(e.plan.product), result(op->getResult(0)),
+        left(op.getLeft()), right(op.getRight()),
+        depth(hopper::StagedType::kRowBytes * 8 / left.element.getIntOrFloatBitWidth()) {
     resultShape = llvm::cast<RankedTensorType>(result.getType()).getShape();
     cols = e.plan.panelCols ? mx::Size::fixed(e.plan.panelCols) : e.sizeOf(result, resultShape.size() - 1);
     finishLayout = shape.finishLayout(b.getContext());
@@ -30,12 +32,14 @@ public:
     TaskCount count{grouped ? grouped->countTerms() : SmallVector<TaskTerm>{{rows, shape.rows()}},
                     {{cols, together}},
                     {{mx::Size::fixed(shape.slabs * matrices)}}};
-    tilesDown = narrow(grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows()));
-    tilesAcross = narrow(e.divide(e.addTo(e.size(cols), together - 1), together));
+    Value tilesDown = narrow(grouped ? grouped->count() : e.divide(e.addTo(e.size(rows), shape.rows() - 1), shape.rows()));
+    Value tilesAcross = narrow(e.divide(e.addTo(e.size(cols), together - 1), together));
     Value rank = narrow(task);
     Value first = div(rank, i32(shape.cluster)), clusters = div(narrow(step), i32(shape.cluster));
     rank = rem(rank, i32(shape.cluster));
-    Divisor band = divisor(mul(tilesAcross, i32(shape.band))), matrixTiles = divisor(mul(tilesDown, tilesAcross));
+    // What one wave of blocks reads of both operands stays in the L2 cache.
+    TileNumbers::Bands bands = numbers.bands(tilesDown, tilesAcross, shape.band);
+    Divisor matrixTiles = numbers.divisor(mul(tilesDown, tilesAcross));
     // Where the last wave would leave more than half of the clusters idle, its tiles are shared out slab by slab.
     Value tiles = mul(matrixTiles.value, i32(matrices)), whole = mul(div(tiles, clusters), clusters), rest = sub(tiles, whole);
     Value pieces = mul(rest, i32(shape.slabs)), fits = cmp(CmpIPredicate::ule, pieces, clusters);
@@ -51,10 +55,10 @@ public:
       }
       Value matrix;
       if (turned()) {
-        auto [quotient, rest] = split(number, matrixTiles);
+        auto [quotient, rest] = numbers.split(number, matrixTiles);
         matrix = widen(quotient), number = rest;
       }
-      auto [down, across] = placeOf(number, band);
+      auto [down, across] = numbers.placeOf(number, bands);
       across = arith::AddIOp::create(b, loc, mul(across, i32(shape.cluster)), rank);
       firstCol = arith::MulIOp::create(b, loc, widen(across), e.index(shape.cols));
       Tile tile;
@@ -87,50 +91,15 @@ public:
   }
 
 private:
-  // Tiles are counted in 32 bits: a division of 64 takes a hundred instructions.
-  Value i32(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(value))); }
-  Value narrow(Value v) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), v); }
-  Value widen(Value v) { return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), v); }
+  using Divisor = TileNumbers::Divisor;
+  Value i32(int64_t value) { return numbers.i32(value); }
+  Value narrow(Value v) { return numbers.narrow(v); }
+  Value widen(Value v) { return numbers.widen(v); }
   Value div(Value a, Value c) { return arith::DivUIOp::create(b, loc, a, c); }
   Value rem(Value a, Value c) { return arith::RemUIOp::create(b, loc, a, c); }
   Value mul(Value a, Value c) { return arith::MulIOp::create(b, loc, a, c); }
   Value sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
   Value cmp(CmpIPredicate predicate, Value a, Value c) { return arith::CmpIOp::create(b, loc, predicate, a, c); }
-
-  /// What numbers of tiles are divided by, found once: a division takes as long as a step of the sum.
-  struct Divisor {
-    Value value, inverse; ///< i32, f32.
-  };
-  Divisor divisor(Value value) {
-    Value one = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1));
-    Value real = arith::UIToFPOp::create(b, loc, b.getF32Type(), value);
-    return {value, arith::DivFOp::create(b, loc, one, real, arith::FastMathFlags::afn)};
-  }
-  /// Quotient and remainder. The first guess is wrong by one at most, as long as the quotient is below 2^21.
-  std::pair<Value, Value> split(Value number, const Divisor &divisor) {
-    Value guess = arith::MulFOp::create(b, loc, arith::UIToFPOp::create(b, loc, b.getF32Type(), number), divisor.inverse);
-    Value quotient = arith::FPToUIOp::create(b, loc, b.getI32Type(), guess);
-    Value rest = sub(number, mul(quotient, divisor.value));
-    auto correct = [&](Value wrong, int64_t by) {
-      Value nextQuotient = arith::AddIOp::create(b, loc, quotient, i32(by)), nextRest = sub(rest, mul(divisor.value, i32(by)));
-      quotient = arith::SelectOp::create(b, loc, wrong, nextQuotient, quotient);
-      rest = arith::SelectOp::create(b, loc, wrong, nextRest, rest);
-    };
-    correct(cmp(CmpIPredicate::slt, rest, i32(0)), -1);
-    correct(cmp(CmpIPredicate::uge, rest, divisor.value), 1);
-    return {quotient, rest};
-  }
-
-  /// Tasks walk down a band of row tiles before they go on to the next column tile: what one wave of blocks reads of both
-  /// operands then stays in the L2 cache. The last band may be lower.
-  std::pair<Value, Value> placeOf(Value number, const Divisor &perBand) {
-    auto [bandNumber, inBand] = split(number, perBand);
-    Value first = mul(bandNumber, i32(shape.band));
-    // An inverse found anew holds no register from tile to tile.
-    Divisor height = divisor(arith::MinUIOp::create(b, loc, sub(tilesDown, first), i32(shape.band)));
-    auto [across, down] = split(inBand, height);
-    return {arith::AddIOp::create(b, loc, first, down), across};
-  }
 
   /// One slab of a tile, where it is shared out.
   Tile pieceOf(const Tile &tile, Value isPiece, Value piece) {
@@ -496,6 +465,7 @@ private:
   TileEmitter &e;
   OpBuilder &b;
   Location loc;
+  TileNumbers numbers;
   heuristics::ProductShape shape;
   mx::ProductInterface op;
   Value result;
@@ -505,7 +475,7 @@ private:
   mx::Size cols; ///< of the result, or of a panel of it.
   hopper::LayoutAttr finishLayout;
   std::optional<GroupedTiles> grouped;
-  Value tilesDown, tilesAcross, firstCol;
+  Value firstCol;
 };
 } // namespace
 

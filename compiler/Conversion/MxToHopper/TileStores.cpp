@@ -47,7 +47,7 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
 void TileEmitter::storeColumns(Value grid, Value memref, Value firstCol, Value firstRow, Value rows, Value cols, Value stride,
                                int64_t aligned) {
   hopper::StoreTransposedOp::create(b, loc, grid, memref, firstCol, firstRow, rows, cols, stride, aligned, IntegerAttr(),
-                                    DenseI64ArrayAttr(), false);
+                                    IntegerAttr(), false);
 }
 
 void TileEmitter::storeTurned(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk) {

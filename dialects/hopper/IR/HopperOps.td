@@ -101,8 +101,9 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
     code is 0. The tile passes through shared memory, so that both sides move whole words of neighbours.
 
     `stride` is the number of columns of the memref where it is not static; `alignment` a power of two that divides
-    `first_row` and the stride, in elements. The schedule sets `shared` (the offset of the tile's bytes) and `swizzle`: word w of
-    column c lies at word `w ^ ((c >> swizzle[0]) << swizzle[1]) ^ ((c >> swizzle[2]) << swizzle[3])`, cut to a row of words.
+    `first_row` and the stride, in elements. The schedule sets `shared` (the offset of the tile's bytes) and `padding`: with n
+    words a column and v columns a thread, word w of column c lies at word `c * n + c / v * padding + w`, so that a thread's words
+    are at constant distances.
     `alone`: nothing else of the loop uses other shared memory, so that its own readers must be waited for.
 
     Example:
@@ -113,10 +114,10 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
   }];
   let arguments = (ins Hopper_Tile:$value, AnyMemRef:$memref, Index:$first_col, Index:$first_row, Optional<Index>:$rows,
                    Optional<Index>:$cols, Optional<Index>:$stride, DefaultValuedAttr<I64Attr, "1">:$alignment,
-                   OptionalAttr<I64Attr>:$shared, OptionalAttr<DenseI64ArrayAttr>:$swizzle, UnitAttr:$alone);
+                   OptionalAttr<I64Attr>:$shared, OptionalAttr<I64Attr>:$padding, UnitAttr:$alone);
   let assemblyFormat = [{
     $value `to` $memref `at` $first_col `,` $first_row (`rows` $rows^)? (`cols` $cols^)? (`stride` $stride^)?
-    (`alignment` $alignment^)? (`shared` $shared^)? (`swizzle` $swizzle^)?
+    (`alignment` $alignment^)? (`shared` $shared^)? (`padding` $padding^)?
     (`alone` $alone^)? attr-dict `:` type($value) `,` type($memref)
   }];
   let hasVerifier = 1;

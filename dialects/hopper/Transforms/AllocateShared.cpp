@@ -14,46 +14,42 @@ namespace vernier::hopper {
 using namespace mlir;
 using namespace vernier::hopper;
 
-int64_t vernier::hopper::bankConflicts(LayoutAttr layout, int64_t bits, ArrayRef<int64_t> swizzle) {
+/// How long a warp takes to write and to read 128 words of a tile that is stored transposed, in cycles of shared memory: 8
+/// where no bank is asked for twice.
+static int64_t bankCycles(LayoutAttr layout, int64_t bits, int64_t padding) {
   int64_t perWord = 32 / bits, rowWords = layout.getRows() / perWord;
-  auto place = [&](int64_t column, int64_t word) {
-    int64_t turned = (column >> swizzle[0]) << swizzle[1];
-    if (swizzle.size() > 2)
-      turned ^= (column >> swizzle[2]) << swizzle[3];
-    return column * rowWords + (word ^ (turned & (rowWords - 1)));
-  };
-  auto worst = [&](llvm::function_ref<int64_t(int64_t)> address) {
-    std::set<int64_t> banks[32];
+  auto place = [&](int64_t column, int64_t word) { return column * rowWords + column / layout.getVector() * padding + word; };
+  constexpr int64_t banks = 32;
+  // Of the first lanes of a warp, which take some neighbouring words each.
+  auto cycles = [&](int64_t lanes, int64_t words, llvm::function_ref<int64_t(int64_t)> address) {
+    std::set<int64_t> wanted[banks];
     size_t most = 0;
-    for (int64_t lane = 0; lane < 32; ++lane) {
-      int64_t at = address(lane);
-      banks[at % 32].insert(at);
-      most = std::max(most, banks[at % 32].size());
-    }
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      for (int64_t word = 0; word < words; ++word) {
+        int64_t at = address(lane) + word;
+        wanted[at % banks].insert(at);
+        most = std::max(most, wanted[at % banks].size());
+      }
     return int64_t(most);
   };
-  int64_t writes = worst([&](int64_t lane) {
+  int64_t writes = cycles(banks, 1, [&](int64_t lane) {
     int64_t column = lane % layout.getThreadCols() * layout.getVector(),
             row = lane / layout.getThreadCols() * layout.getRowGroup();
     return place(column, row / perWord);
   });
   int64_t unitWords = std::min<int64_t>(4, rowWords), units = rowWords / unitWords;
-  int64_t reads = worst([&](int64_t lane) { return place(lane / units % layout.getCols(), lane % units * unitWords); });
-  return writes + reads;
+  auto unit = [&](int64_t lane) { return place(lane / units % layout.getCols(), lane % units * unitWords); };
+  // A unit at once where it is aligned, else word by word.
+  bool together = padding % unitWords == 0;
+  int64_t reads = together ? unitWords * cycles(banks / unitWords, unitWords, unit) : unitWords * cycles(banks, 1, unit);
+  return unitWords * writes + reads;
 }
 
-SmallVector<int64_t> vernier::hopper::chooseSwizzle(LayoutAttr layout, int64_t bits) {
-  SmallVector<int64_t> best{0, 0};
-  int64_t least = bankConflicts(layout, bits, best);
-  for (int64_t a = 0; a < 8; ++a)
-    for (int64_t c = 0; c < 5; ++c) {
-      if (int64_t count = bankConflicts(layout, bits, {a, c}); count < least)
-        std::tie(least, best) = std::pair(count, SmallVector<int64_t>{a, c});
-      for (int64_t d = 0; d < a; ++d)
-        for (int64_t e = 0; e < 5 && least > 2; ++e)
-          if (int64_t count = bankConflicts(layout, bits, {a, c, d, e}); count < least)
-            std::tie(least, best) = std::pair(count, SmallVector<int64_t>{a, c, d, e});
-    }
+static int64_t choosePadding(LayoutAttr layout, int64_t bits) {
+  int64_t best = 0;
+  for (int64_t padding : {4, 8, 16, 1, 2})
+    if (bankCycles(layout, bits, padding) < bankCycles(layout, bits, best))
+      best = padding;
   return best;
 }
 
@@ -71,8 +67,9 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
         LayoutAttr layout = layoutAt(op);
         if (tile.getShape() != ArrayRef<int64_t>{layout.getRows(), layout.getCols()} || bits > 32)
           return;
-        store.setSwizzle(chooseSwizzle(layout, bits));
-        users.push_back({op, tile.getNumElements() * bits / 8});
+        store.setPadding(choosePadding(layout, bits));
+        int64_t words = tile.getNumElements() * bits / 32 + layout.getThreadCols() * int64_t(*store.getPadding());
+        users.push_back({op, llvm::alignTo(words * 4, 128)});
       }
       if (auto reduce = llvm::dyn_cast<ReduceOp>(op)) {
         auto from = llvm::cast<VectorType>(reduce.getInput().getType()),

@@ -52,18 +52,39 @@ def UnrollRing : Pass<"hopper-unroll-ring", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::vernier::hopper::HopperDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
 }
 
+def NestReductions : Pass<"hopper-nest-reductions", "::mlir::func::FuncOp"> {
+  let summary = "coarse reductions from finer ones of the same tile";
+  let description = [{
+    A value that is scaled in blocks of several shapes is reduced once for each. Where the blocks of one shape are made of those of
+    another, its maximum (or minimum) is that of the other's results, which threads have found already. Sums stay: their order is
+    part of their value.
+
+    Before:
+    ```mlir
+    %a = hopper.reduce amax %x : vector<4x2048xbf16> -> vector<4x16xi32>
+    %b = hopper.reduce amax %x : vector<4x2048xbf16> -> vector<4x64xi32>
+    ```
+    after:
+    ```mlir
+    %b = hopper.reduce amax %x : vector<4x2048xbf16> -> vector<4x64xi32>
+    %a = hopper.reduce umax %b : vector<4x64xi32> -> vector<4x16xi32>
+    ```
+  }];
+  let dependentDialects = ["::vernier::hopper::HopperDialect"];
+}
+
 def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
   let summary = "gives operations that meet in shared memory their bytes";
   let description = [{
     Every such operation has bytes of its own, and the function's attribute `hopper.shared` says how many there are. An
     operation writes, waits for all threads and reads; another operation's wait in between keeps the next writes off the last
     reads. Where there is none, in the innermost loop around it, the operation is marked `alone`. A tile that is stored transposed
-    also gets its swizzle: the exclusive-or of one or two shifted column numbers that makes the fewest bank conflicts for the
-    writes and reads that the layout implies, found by counting them. Tiles that are passed on take turns in the first bytes,
-    the ring of `hopper.roles` lies behind them and before all others.
+    also gets its padding: the words between the columns of one thread and those of the next with which the writes and reads that
+    the layout implies take the fewest cycles, found by counting bank conflicts. Tiles that are passed on take turns in the first
+    bytes, the ring of `hopper.roles` lies behind them and before all others.
 
     Before: `hopper.store_transposed %v to %m at %c, %r : vector<128x128xf8E4M3FN>, memref<128x?xi8>`;
-    after: `... shared 0 swizzle [4, 1, 0, 0] ...`
+    after: `... shared 0 padding 4 ...`
   }];
   let dependentDialects = ["::vernier::hopper::HopperDialect"];
 }

@@ -17,8 +17,8 @@ func.func @moves(%m: memref<?x4096xbf16>, %q: memref<?x4096xi8>, %t: memref<4096
   %k = hopper.keep %g if %ok : vector<64x128xf8E4M3FN>, vector<64x1xi1>
   // CHECK: hopper.store %{{.+}} to %{{.+}} rows %[[R]] valid %{{.+}} cols %{{.+}} alignment 16
   hopper.store %k to %q rows %r valid %ok cols %c alignment 16 : vector<64x128xf8E4M3FN>, memref<?x4096xi8>, vector<64x1xi32>, vector<64x1xi1>
-  // CHECK: hopper.store_transposed %{{.+}} to %{{.+}} at %{{.+}}, %{{.+}} rows %{{.+}} stride %{{.+}} shared 0 swizzle [2, 0] alone : vector<64x128xf8E4M3FN>, memref<4096x?xi8>
-  hopper.store_transposed %k to %t at %c, %first rows %n stride %n shared 0 swizzle [2, 0] alone : vector<64x128xf8E4M3FN>, memref<4096x?xi8>
+  // CHECK: hopper.store_transposed %{{.+}} to %{{.+}} at %{{.+}}, %{{.+}} rows %{{.+}} stride %{{.+}} shared 0 padding 4 alone : vector<64x128xf8E4M3FN>, memref<4096x?xi8>
+  hopper.store_transposed %k to %t at %c, %first rows %n stride %n shared 0 padding 4 alone : vector<64x128xf8E4M3FN>, memref<4096x?xi8>
   return
 }
 

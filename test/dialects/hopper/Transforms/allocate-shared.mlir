@@ -2,12 +2,12 @@
 
 // Two operations of one loop wait for one another: neither is alone, and each has its bytes.
 // CHECK-LABEL: func.func @two
-// CHECK-SAME: hopper.shared = 17408 : i64
+// CHECK-SAME: hopper.shared = 17536 : i64
 func.func @two(%s: vector<128x1xi32>, %x: vector<128x128xf8E4M3FN>, %t: memref<4096x?xi8>, %n: index)
     attributes {hopper.layout = #hopper.layout<128 x 128, threads = 32 x 8, vector = 16, rowGroup = 4>} {
   // CHECK: hopper.reduce umax %{{.+}} shared 0 : vector<128x1xi32> -> vector<1x1xi32>
   %u = hopper.reduce umax %s : vector<128x1xi32> -> vector<1x1xi32>
-  // CHECK: hopper.store_transposed {{.+}} shared 1024 swizzle [{{.+}}] :
+  // CHECK: hopper.store_transposed {{.+}} shared 1024 padding 4 :
   hopper.store_transposed %x to %t at %n, %n stride %n : vector<128x128xf8E4M3FN>, memref<4096x?xi8>
   // Grids are stored number by number.
   // CHECK: hopper.store_transposed %{{.+}} to %{{.+}} at %{{[^ ]+}}, %{{[^ ]+}} stride %{{[^ ]+}} : vector<1x1xi8>

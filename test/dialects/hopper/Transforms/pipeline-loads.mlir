@@ -17,7 +17,7 @@ func.func @turn(%m: memref<?x128xf32>, %t: memref<128x?xf32>, %begin: index, %en
   scf.for %i = %begin to %end step %step {
     %r = hopper.rows %i : vector<32x1xi32>
     %x = hopper.load %m rows %r cols %c alignment 4 : memref<?x128xf32>, vector<32x1xi32> -> vector<32x128xf32>
-    hopper.store_transposed %x to %t at %c, %i stride %end shared 0 swizzle [0, 0] alone : vector<32x128xf32>, memref<128x?xf32>
+    hopper.store_transposed %x to %t at %c, %i stride %end shared 0 padding 0 alone : vector<32x128xf32>, memref<128x?xf32>
   }
   return
 }
