@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 4;
+inline constexpr int kAbiVersion = 5;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {

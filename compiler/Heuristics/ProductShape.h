@@ -9,6 +9,7 @@ namespace vernier::heuristics {
 /// What the choice hangs on. Rows are a run-time number.
 struct ProductNeeds {
   int64_t cols = 0;         ///< of the result, or of a panel of it; 0: a run-time number.
+  int64_t results = 1;      ///< matrices side by side, each the sum over a group of its own; 1: one.
   int64_t panels = 1;       ///< parts of the result's columns that are wanted together.
   int64_t scaledBlocks = 1; ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
   int64_t passedBits = 16;  ///< of an element that is passed to those that finish.

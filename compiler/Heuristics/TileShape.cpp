@@ -114,9 +114,9 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     vector = std::max<int64_t>(vector, 4);
   // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
   bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
-  // Bytes that are turned leave in runs of one tile's rows, and scales down columns side by side. With 256 rows rather than
-  // 128, one H200 took 10% less time from MXFP4 to turned FP8, 2% less from FP8 and 4% less from BF16 (32768 x 7168). Several
-  // results need the registers.
+  // Bytes leave in runs of a tile's rows where they are turned, of its columns where they are scaled down columns. With runs
+  // twice as long, one H200 took 10% less time from MXFP4 to turned FP8, 2% less from FP8 and 3% less from BF16 (32768 x 7168).
+  // Several results need the registers.
   bool longRuns =
       tall && !heavy && needs.results == 1 && (needs.codes || needs.packed) && needs.rowTile < 256 && !needs.grouped;
   int64_t threads = heavy || longRuns ? 512 : 256;
@@ -135,7 +135,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   int64_t rows, threadCols, rowGroup = 1, threadRows;
   if (tall) {
     // Neighbouring rows of a column make words when turned.
-    rows = longRuns ? 256 : needs.rowTile;
+    rows = longRuns && needs.narrowestTurned ? 256 : needs.rowTile;
     if (needs.narrowestTurned)
       rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
     int64_t cols = std::max(leastCols, std::max<int64_t>((heavy || needs.widestBytes > 2 ? 32 : 64) * threads / rows, 64));
@@ -159,10 +159,12 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.
   int64_t blocks = heavy || longRuns ? 1 : tall ? 3 : 4;
   // A block that ends makes room for one that loads at once, while a block that goes on waits for its own loads: on one H200,
-  // 16 waves took 5% off BF16 to FP8, 10% off MXFP4 to BF16 and 4% off gathers of FP8 and BF16. Kernels that load ahead lose by
-  // it, those that are bound by instructions gain with a few.
+  // 16 waves took 5% off BF16 to FP8, 10% off MXFP4 to BF16 and 4% off gathers of FP8 and BF16, but put 4% on those of MXFP4.
+  // Kernels that load ahead lose by it, those that are bound by instructions gain with a few.
   bool bound = needs.widestBytes == 1 || needs.work > 4;
-  int64_t waves = tall || needs.wholeRows || needs.downColumns ? 1 : needs.gathers ? 16 : bound ? 4 : 16;
+  int64_t waves = tall || needs.wholeRows || needs.downColumns || (needs.gathers && needs.packed) ? 1
+                  : bound && !needs.gathers                                                       ? 4
+                                                                                                  : 16;
   // A thread's rows belong to one block.
   int64_t adjacent = tall && rows > needs.rowTile ? threadRows * needs.rowTile / rows : 0;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, adjacent),

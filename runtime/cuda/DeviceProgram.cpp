@@ -199,9 +199,13 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.
     unsigned blocks = unsigned(std::clamp<int64_t>(tasks * cluster, cluster, loaded.kernels[k].mostBlocks / cluster * cluster));
-    check(api.launchKernel(loaded.kernels[k].function, blocks, 1, 1, unsigned(kernel.launch.threads), 1, 1,
-                           unsigned(kernel.launch.sharedBytes), stream, parameters, nullptr),
-          "cannot launch");
+    // Kernels wait for the one before them themselves: their blocks come while its last ones go.
+    LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
+    LaunchConfig config;
+    config.blocks[0] = blocks, config.threads[0] = unsigned(kernel.launch.threads);
+    config.sharedBytes = unsigned(kernel.launch.sharedBytes), config.stream = stream;
+    config.attributes = &overlaps, config.attributeCount = 1;
+    check(api.launchKernelEx(&config, loaded.kernels[k].function, parameters, nullptr), "cannot launch");
   }
   for (const CopySpec &copy : artifact.copies)
     if (int64_t bytes = status ? bytesOf(size_t(copy.from), arguments) : 0)

@@ -35,7 +35,7 @@ static Result<const Driver *> open() {
   find(table.moduleGetFunction, "cuModuleGetFunction");
   find(table.funcSetAttribute, "cuFuncSetAttribute");
   find(table.occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-  find(table.launchKernel, "cuLaunchKernel");
+  find(table.launchKernelEx, "cuLaunchKernelEx");
   find(table.memPoolCreate, "cuMemPoolCreate");
   find(table.memPoolDestroy, "cuMemPoolDestroy");
   find(table.memPoolSetAttribute, "cuMemPoolSetAttribute");

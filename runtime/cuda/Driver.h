@@ -39,10 +39,22 @@ struct MemoryPoolProperties {
 };
 using MemoryPool = void *;
 
-// Attributes of devices, functions and memory pools, by the driver's numbers.
+struct LaunchAttribute {
+  int id;
+  alignas(8) int value[16];
+};
+struct LaunchConfig {
+  unsigned blocks[3] = {1, 1, 1}, threads[3] = {1, 1, 1}, sharedBytes = 0;
+  Stream stream = nullptr;
+  LaunchAttribute *attributes = nullptr;
+  unsigned attributeCount = 0;
+};
+
+// Attributes of devices, functions, memory pools and launches, by the driver's numbers.
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
 inline constexpr int kFunctionSharedBytes = 8;
 inline constexpr int kPoolReleaseThreshold = 4;
+inline constexpr int kProgrammaticStreamSerialization = 6; ///< of a launch: it may begin while the kernel before it ends.
 // Of tensor maps.
 inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapFloat32 = 7, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
 
@@ -64,8 +76,7 @@ struct Driver {
   Code (*moduleGetFunction)(Function *, Module, const char *);
   Code (*funcSetAttribute)(Function, int, int);
   Code (*occupancy)(int *, Function, int, size_t);
-  Code (*launchKernel)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void **,
-                       void **);
+  Code (*launchKernelEx)(const LaunchConfig *, Function, void **, void **);
   Code (*memPoolCreate)(MemoryPool *, const MemoryPoolProperties *);
   Code (*memPoolDestroy)(MemoryPool);
   Code (*memPoolSetAttribute)(MemoryPool, int, void *);

@@ -3,7 +3,7 @@
     ./vernier bench gpu [NAME ...] [--shapes 32768x7168,...] [--record FILE] [--check FILE] [--plot FILE] [--no-peer]
 
 A row is a launch's share of a CUDA graph that goes through sets of arguments and results several times the L2 cache together,
-the median of device-event timings of its replays; copies and peers are measured alike. "of copy" is bytes read and written per
+the median of device-event timings of its replays; peers are measured alike. "of copy" is bytes read and written per
 second over those of a device-to-device copy; the floor is the time that the copy would take for those bytes. Every
 row is checked against the host target on its first rows before it is timed. `--check` compares with a stored record of the
 same GPU, driver and shapes, and fails where a row has become more than 5% slower. Needs one Hopper GPU and torch.

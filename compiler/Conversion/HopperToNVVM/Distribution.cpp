@@ -22,10 +22,23 @@ Distribution::Distribution(func::FuncOp source, LLVM::LLVMFuncOp target, LLVM::G
       shared(shared), layout(source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout)), V(layout.lanes()),
       items(layout.items()) {}
 
+/// The runtime lets a launch begin while the one before it in the stream ends; here it waits for what that one wrote. No access
+/// may move ahead of the wait: LLVM knows nothing of other launches, and takes what a kernel only reads for constant. So
+/// addresses hang on a zero that the wait gives.
+Value Distribution::awaitLaunchBefore() {
+  auto wait = LLVM::InlineAsmOp::create(b, loc, b.getI64Type(), ValueRange{}, "griddepcontrol.wait;\nmov.b64 $0, 0;",
+                                        "=l,~{memory}", /*has_side_effects=*/true, /*is_align_stack=*/false,
+                                        LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+  NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::launch_dependents);
+  return wait.getResult(0);
+}
+
 LogicalResult Distribution::run() {
+  Value zero = awaitLaunchBefore();
   for (auto [from, to] : llvm::zip(source.getArguments(), target.getArguments()))
-    scalars[from] =
-        to.getType().isInteger(64) ? arith::IndexCastOp::create(b, loc, b.getIndexType(), to).getResult() : Value(to);
+    scalars[from] = to.getType().isInteger(64)
+                        ? arith::IndexCastOp::create(b, loc, b.getIndexType(), to).getResult()
+                        : LLVM::GEPOp::create(b, loc, to.getType(), b.getI8Type(), to, ValueRange{zero}).getResult();
   Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
   thread = id;
   threadRow = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(layout.getThreadCols())));

@@ -27,6 +27,7 @@ public:
 
 private:
   // --- Distribution.cpp ---
+  mlir::Value awaitLaunchBefore();
   mlir::LogicalResult block(mlir::Block &source);
   mlir::LogicalResult visit(mlir::Operation &op);
   mlir::LogicalResult rebuild(mlir::Operation &op);

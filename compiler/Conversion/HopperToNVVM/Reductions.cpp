@@ -3,6 +3,7 @@
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -136,7 +137,10 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
     }
     return sum;
   };
-  if (partners <= 2 || count < partners) {
+  // To share takes two more barriers and `count` loads.
+  constexpr int64_t fewLoads = 32;
+  bool spares = count < partners; // more partners than numbers
+  if (partners <= 2 || (spares && (count * partners <= fewLoads || !llvm::isPowerOf2_64(uint64_t(count))))) {
     for (auto [n, v] : llvm::enumerate(numbers))
       v = meet(i32(n));
     return;
@@ -145,13 +149,21 @@ void Distribution::combineAcrossWarps(hopper::ReduceOp op, SmallVector<Value> &n
   Value mine = i32(0);
   for (auto [k, mask] : llvm::enumerate(masks))
     mine = words.bitOr(mine, words.shl(words.bitAnd(words.shr(id, i32(llvm::Log2_64(mask))), i32(1)), i32(k)));
-  int64_t share = count / partners;
+  int64_t share = std::max<int64_t>(1, count / partners);
+  Value first = spares ? words.bitAnd(mine, i32(count - 1)) : words.mul(mine, i32(share));
   SmallVector<Value> found;
   for (int64_t s = 0; s < share; ++s)
-    found.push_back(meet(words.add(words.mul(mine, i32(share)), i32(s))));
+    found.push_back(meet(words.add(first, i32(s))));
   barrier();
-  for (int64_t s = 0; s < share; ++s)
-    LLVM::StoreOp::create(b, loc, found[s], place(words.add(words.mul(mine, i32(share)), i32(s)), base), 4);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    if (spares) {
+      Value writes = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, mine, i32(count));
+      b.setInsertionPointToStart(scf::IfOp::create(b, loc, writes, /*withElseRegion=*/false).thenBlock());
+    }
+    for (int64_t s = 0; s < share; ++s)
+      LLVM::StoreOp::create(b, loc, found[s], place(words.add(first, i32(s)), base), 4);
+  }
   barrier();
   for (auto [n, v] : llvm::enumerate(numbers))
     v = LLVM::LoadOp::create(b, loc, type, place(i32(n), base), 4);

@@ -47,6 +47,8 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   heuristics::ProductNeeds needs;
   int64_t cols = plan.panelCols ? plan.panelCols : mx::shapeOf(op->getResult(0).getType()).back();
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
+  if (op.getContraction() == mx::Contraction::Blocks)
+    needs.results = mx::shapeOf(op->getResult(0).getType()).front();
   needs.panels = int64_t(plan.panels.size());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
   needs.passedBits = passedElement(op).getIntOrFloatBitWidth();
