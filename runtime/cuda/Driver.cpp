@@ -42,7 +42,13 @@ static Result<const Driver *> open() {
   find(table.memAllocFromPoolAsync, "cuMemAllocFromPoolAsync");
   find(table.memFreeAsync, "cuMemFreeAsync");
   find(table.memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
+  find(table.streamCreate, "cuStreamCreate");
+  find(table.streamDestroy, "cuStreamDestroy_v2");
   find(table.streamSynchronize, "cuStreamSynchronize");
+  find(table.streamWaitEvent, "cuStreamWaitEvent");
+  find(table.eventCreate, "cuEventCreate");
+  find(table.eventDestroy, "cuEventDestroy_v2");
+  find(table.eventRecord, "cuEventRecord");
   find(table.tensorMapEncodeTiled, "cuTensorMapEncodeTiled");
   if (!missing.empty())
     return Error{"the CUDA driver is too old: it has no " + missing};

@@ -18,10 +18,12 @@ struct ContextImpl;
 struct ModuleImpl;
 struct FunctionImpl;
 struct StreamImpl;
+struct EventImpl;
 using Context = ContextImpl *;
 using Module = ModuleImpl *;
 using Function = FunctionImpl *;
 using Stream = StreamImpl *;
+using Event = EventImpl *;
 struct alignas(64) TensorMap {
   uint64_t opaque[16];
 };
@@ -50,10 +52,11 @@ struct LaunchConfig {
   unsigned attributeCount = 0;
 };
 
-// Attributes of devices, functions, memory pools and launches, by the driver's numbers.
+// Attributes of devices, functions, memory pools, streams, events and launches, by the driver's numbers.
 inline constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76, kSharedBytesOptIn = 97;
 inline constexpr int kFunctionSharedBytes = 8;
 inline constexpr int kPoolReleaseThreshold = 4;
+inline constexpr unsigned kStreamNonBlocking = 1, kEventDisableTiming = 2;
 inline constexpr int kProgrammaticStreamSerialization = 6; ///< of a launch: it may begin while the kernel before it ends.
 // Of tensor maps.
 inline constexpr int kMapBytes = 0, kMapFloat16 = 6, kMapFloat32 = 7, kMapBFloat16 = 9, kMapSwizzle128 = 3, kMapPromote256 = 3;
@@ -83,7 +86,13 @@ struct Driver {
   Code (*memAllocFromPoolAsync)(Pointer *, size_t, MemoryPool, Stream);
   Code (*memFreeAsync)(Pointer, Stream);
   Code (*memcpyDtoDAsync)(Pointer, Pointer, size_t, Stream);
+  Code (*streamCreate)(Stream *, unsigned);
+  Code (*streamDestroy)(Stream);
   Code (*streamSynchronize)(Stream);
+  Code (*streamWaitEvent)(Stream, Event, unsigned);
+  Code (*eventCreate)(Event *, unsigned);
+  Code (*eventDestroy)(Event);
+  Code (*eventRecord)(Event, Stream);
   Code (*tensorMapEncodeTiled)(TensorMap *, int element, uint32_t rank, void *address, const uint64_t *sizes,
                                const uint64_t *strides, const uint32_t *box, const uint32_t *elementStrides, int interleave,
                                int swizzle, int promotion, int outside);

@@ -107,12 +107,12 @@ class Timer:
         return statistics.median(times)
 
 
-def prepared(function: Any, args: tuple[Any, ...]) -> tuple[Any, int, list[dict[str, Any]]]:
-    """The launch alone, with results in buffers that exist; bytes moved; kernels."""
+def prepared(function: Any, args: tuple[Any, ...], into: torch.Tensor | None = None) -> tuple[Any, int, list[dict[str, Any]]]:
+    """The launch alone, with results in buffers that exist (the only one in `into`, where that is given); bytes moved; kernels."""
     program, values, _ = vn.jit(function)._prepare(args, {})
     raws, outs, keep = [v.raw for v in values], [], []
     for shape, buffers in program.program.prepare(raws):
-        made = [kinds.TORCH.empty(tuple(s), vn.dtypes.BY_MLIR[e], 0) for e, s in buffers]
+        made = [kinds.TORCH.empty(tuple(s), vn.dtypes.BY_MLIR[e], 0) for e, s in buffers] if into is None else [into]
         keep.append(made)
         outs.append((shape, [m.data_ptr() for m in made]))
     kernels = program.kernels(values)

@@ -144,7 +144,8 @@ def main() -> int:
         if options.names and not any(text in f"{name} {m}x{n}x{k}" for text in options.names):
             continue
         check_result(function(*args))
-        work, moved, kernels = prepared(function, args)
+        # Gradients are added where they are, as a training step does.
+        work, moved, kernels = prepared(function, args, into=args[-1] if function is wgrad else None)
         time, work_done = timer.microseconds(work), 2 * m * n * k / 1e6
         row = {"operation": name, "shape": (m, n, k), "microseconds": time, "floor": max(moved / copy, work_done / peak),
                "tflops": work_done / time, "registers": [kernel["registers"] for kernel in kernels],

@@ -158,7 +158,7 @@ def main() -> int:
         print(f"{layer}: H = {hidden}, I = {inner}")
         total, launches = 0.0, 0
         for step, m, function, args, operations in steps(experts, rows, hidden, inner):
-            work, moved, kernels = prepared(function, args)
+            work, moved, kernels = prepared(function, args, into=args[-1] if function is wgrad else None)
             time = timer.microseconds(work, repeats=10)
             record["results"].append({"operation": f"{layer}: {step}", "layer": layer, "step": step,
                                       "shape": (m, hidden, inner), "microseconds": time, "launches": len(kernels),

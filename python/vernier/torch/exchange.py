@@ -241,28 +241,24 @@ class PeerPlan(_MovingPlan):
         like = _no_rows(element, x.shape[1], x.device)
         count = len(parts(like))
 
-        def store(to: int, mine: slice, out: list[torch.Tensor]) -> None:
-            # Codes leave in whole cache lines. Scales would leave a few bytes at a time, which a wire takes a packet for each.
-            here = [torch.empty_like(scales) for scales in out[1:count]]
-            functions.encode_rows(x, self._sources[to], element, out=rebuilt(like, [out[0], *here]))
-            for scales, target in zip(here, out[1:count]):
-                target.copy_(scales)
+        def make(to: int, rows: slice, first: int, out: list[torch.Tensor]) -> None:
+            functions.encode_rows(x, self._sources[to][rows], element, out=rebuilt(like, out[:count]))
             if weight is not None:
-                out[count].copy_(weight[mine])
+                out[count].copy_(weight[first + rows.start : first + rows.stop])
 
-        arrived = self._exchange(direction, parts(like) + parts(weight), self.messages, store)
+        arrived = self._exchange(direction, parts(like) + parts(weight), self.messages, make)
         return rebuilt(like, arrived[:count]), None if weight is None else arrived[count]
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        def store(to: int, mine: slice, out: list[torch.Tensor]) -> None:
+        def make(to: int, rows: slice, first: int, out: list[torch.Tensor]) -> None:
             for value, target in zip(values, out):
                 if value.ndim == 2:
-                    functions.permute(value, self._backs[to], out=target)
+                    functions.permute(value, self._backs[to][rows], out=target)
                 else:
-                    target.copy_(value[self.back[mine]])
+                    target.copy_(value[self.back[first + rows.start : first + rows.stop]])
 
         messages = [list(column) for column in zip(*self.messages)]
-        return tuple(self._exchange(direction, [value[:0] for value in values], messages, store))
+        return tuple(self._exchange(direction, [value[:0] for value in values], messages, make))
 
     @functools.cached_property
     def _arrived(self) -> torch.Tensor:
@@ -304,13 +300,13 @@ class PeerPlan(_MovingPlan):
 
     def _exchange(
         self, direction: str, likes: list[torch.Tensor], messages: list[list[int]],
-        store: Callable[[int, slice, list[torch.Tensor]], None],
+        make: Callable[[int, slice, int, list[torch.Tensor]], None],
     ) -> list[torch.Tensor]:  # fmt: skip
-        """Everyone stores its rows, messages[from][to] of them, in the memory of the others.
+        """Everyone stores its rows, messages[from][to] of them, in the memory of the others, its own last.
 
         Args:
             likes: tensors without rows, like those that a message is made of.
-            store: for a rank, the rows that go there, and the tensors that they belong in.
+            make: makes some of the rows for a rank, the first of which is row `first` of all that leave, in tensors for them.
         """
         rank, ranks = self.exchange.rank, self.exchange.ranks
         widths = [math.prod(like.shape[1:]) * like.element_size() for like in likes]
@@ -335,12 +331,20 @@ class PeerPlan(_MovingPlan):
 
         self.exchange.run(direction, begin)
         try:
-            first = 0
-            for to, rows in enumerate(messages[rank]):
-                if rows:
-                    above = sum(self._above(row[to]) for row in messages[:rank])
-                    store(to, slice(first, first + rows), tensors(to, above, rows))
-                first += rows
+            for to in [*range(rank + 1, ranks), *range(rank), rank]:
+                if rows := messages[rank][to]:
+                    first = sum(messages[rank][:to])
+                    out = tensors(to, sum(self._above(row[to]) for row in messages[:rank]), rows)
+                    chunks = memory.chunks(rows) if to != rank else []
+                    if not chunks:
+                        make(to, slice(0, rows), first, out)
+                        continue
+                    here = [torch.empty_like(tensor) for tensor in out]
+                    for chunk in chunks:
+                        make(to, chunk, first, [tensor[chunk] for tensor in here])
+                        memory.put(out[0][chunk], here[0][chunk])
+                    for tensor, target in zip(here[1:], out[1:]):  # a few bytes a row: together
+                        memory.put(target, tensor)
         finally:  # also where this rank has failed: the others wait
             self.exchange.run(direction, memory.barrier)
         self.count(direction, sum(messages[rank]) * sum(widths))

@@ -1,0 +1,55 @@
+#include "runtime/cuda/Courier.h"
+
+using namespace vernier::runtime;
+using namespace vernier::runtime::cuda;
+
+Result<std::unique_ptr<Courier>> Courier::make(int device) {
+  Result<const Driver *> api = driver();
+  if (!api)
+    return api.error();
+  Result<Context> context = CurrentDevice::primary(device);
+  if (!context)
+    return context.error();
+  std::unique_ptr<Courier> courier(new Courier(device, **api, *context));
+  CurrentDevice current(**api, *context);
+  Code code = (*api)->streamCreate(&courier->stream, kStreamNonBlocking);
+  for (Event *event : {&courier->before, &courier->after})
+    code = code ? code : (*api)->eventCreate(event, kEventDisableTiming);
+  if (Status status = courier->describe(code); !status)
+    return status.error();
+  return courier;
+}
+
+Courier::~Courier() {
+  CurrentDevice current(api, context);
+  for (Event event : {before, after})
+    if (event)
+      api.eventDestroy(event);
+  if (stream)
+    api.streamDestroy(stream);
+}
+
+Status Courier::describe(Code code) const {
+  if (!code)
+    return {};
+  return Error{"device " + std::to_string(device) + ": copies beside kernels: " + api.describe(code)};
+}
+
+Status Courier::copy(Pointer to, Pointer from, size_t bytes, Stream kernels) {
+  if (!bytes)
+    return {};
+  CurrentDevice current(api, context);
+  std::lock_guard<std::mutex> lock(guard);
+  Code code = api.eventRecord(before, kernels);
+  code = code ? code : api.streamWaitEvent(stream, before, 0);
+  code = code ? code : api.memcpyDtoDAsync(to, from, bytes, stream);
+  return describe(code);
+}
+
+Status Courier::join(Stream kernels) {
+  CurrentDevice current(api, context);
+  std::lock_guard<std::mutex> lock(guard);
+  Code code = api.eventRecord(after, stream);
+  code = code ? code : api.streamWaitEvent(kernels, after, 0);
+  return describe(code);
+}
