@@ -115,10 +115,10 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
   bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
   // Bytes that are turned leave in runs of one tile's rows. With 256 rows rather than 128, one H200 took 10% less time from
-  // MXFP4 to turned FP8, 2% less from FP8, 3% less from BF16, and 4% less to FP8 down columns (32768 x 7168). Several results
-  // need the registers.
-  bool longRuns =
-      tall && !heavy && needs.results == 1 && (needs.codes || needs.packed) && needs.rowTile < 256 && !needs.grouped;
+  // MXFP4 to turned FP8, 2% less from FP8, 3% less from BF16, and 4% less to FP8 down columns (32768 x 7168), but a third more
+  // where rows of a matrix lie at powers of two (24576 x 2048). Several results need the registers.
+  bool single = tall && !heavy && needs.results == 1 && (needs.codes || needs.packed) && needs.rowTile < 256 && !needs.grouped;
+  bool longRuns = single && (needs.narrowestTurned || !llvm::isPowerOf2_64(uint64_t(needs.width)));
   int64_t threads = heavy || longRuns ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
@@ -162,9 +162,11 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // 16 waves took 5% off BF16 to FP8, 10% off MXFP4 to BF16 and 4% off gathers of FP8 and BF16, but put 4% on those of MXFP4.
   // Kernels that load ahead lose by it, those that are bound by instructions gain with a few.
   bool bound = needs.widestBytes == 1 || needs.work > 4;
-  int64_t waves = tall || needs.wholeRows || needs.downColumns || (needs.gathers && needs.packed) ? 1
-                  : bound && !needs.gathers                                                       ? 4
-                                                                                                  : 16;
+  int64_t waves = 16;
+  if (tall || needs.wholeRows || needs.downColumns || (needs.gathers && needs.packed))
+    waves = 1;
+  else if (bound && !needs.gathers)
+    waves = 4;
   // A thread's rows belong to one block where they are turned; else a block's rows are read side by side, which is 5% faster.
   int64_t adjacent = needs.narrowestTurned && rows > needs.rowTile ? threadRows * needs.rowTile / rows : 0;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, adjacent),

@@ -311,40 +311,43 @@ class PeerPlan(_MovingPlan):
         rank, ranks = self.exchange.rank, self.exchange.ranks
         widths = [math.prod(like.shape[1:]) * like.element_size() for like in likes]
         heights = [sum(self._above(row[to]) for row in messages) for to in range(ranks)]
-
-        def offsets(to: int) -> list[int]:
-            """Of the tensors in a rank's memory, and the end of the last."""
-            return [0, *itertools.accumulate(-(-heights[to] * width // ALIGNMENT) * ALIGNMENT for width in widths)]
-
-        def tensors(to: int, first: int, rows: int) -> list[torch.Tensor]:
-            return [
-                memory.part(to, offset + first * width, (rows, *like.shape[1:]), like.dtype)
-                for offset, width, like in zip(offsets(to), widths, likes)
-            ]
-
+        # Of the tensors in each rank's memory, and the end of the last.
+        offsets = [
+            [0, *itertools.accumulate(-(-height * width // ALIGNMENT) * ALIGNMENT for width in widths)] for height in heights
+        ]
         assert self.exchange.group is not None
         memory = peer_memory(self.exchange.group, self.by_expert.device)
 
         def begin() -> None:
-            memory.reserve(max(offsets(to)[-1] for to in range(ranks)))
+            memory.reserve(max(ends[-1] for ends in offsets))
             memory.barrier()  # nobody reads what came last any more
+
+        def tensors(to: int, first: int, rows: int) -> list[torch.Tensor]:
+            return [
+                memory.part(to, offset + first * width, (rows, *like.shape[1:]), like.dtype)
+                for offset, width, like in zip(offsets[to], widths, likes)
+            ]
+
+        def send(to: int, rows: int, first: int) -> None:
+            above = sum(self._above(row[to]) for row in messages[:rank])
+            chunks = memory.chunks(rows) if to != rank else []
+            if not chunks:
+                make(to, slice(0, rows), first, tensors(to, above, rows))
+                return
+            here = [like.new_empty((rows, *like.shape[1:])) for like in likes]
+            places = [offset + above * width for offset, width in zip(offsets[to], widths)]
+            for chunk in chunks:
+                part = [tensor[chunk] for tensor in here]
+                make(to, chunk, first, part)
+                memory.put(to, places[0] + chunk.start * widths[0], part[0])
+            for place, tensor in zip(places[1:], here[1:]):  # a few bytes a row: together
+                memory.put(to, place, tensor)
 
         self.exchange.run(direction, begin)
         try:
             for to in [*range(rank + 1, ranks), *range(rank), rank]:
-                if rows := messages[rank][to]:
-                    first = sum(messages[rank][:to])
-                    out = tensors(to, sum(self._above(row[to]) for row in messages[:rank]), rows)
-                    chunks = memory.chunks(rows) if to != rank else []
-                    if not chunks:
-                        make(to, slice(0, rows), first, out)
-                        continue
-                    here = [torch.empty_like(tensor) for tensor in out]
-                    for chunk in chunks:
-                        make(to, chunk, first, [tensor[chunk] for tensor in here])
-                        memory.put(out[0][chunk], here[0][chunk])
-                    for tensor, target in zip(here[1:], out[1:]):  # a few bytes a row: together
-                        memory.put(target, tensor)
+                if messages[rank][to]:
+                    send(to, messages[rank][to], sum(messages[rank][:to]))
         finally:  # also where this rank has failed: the others wait
             self.exchange.run(direction, memory.barrier)
         self.count(direction, sum(messages[rank]) * sum(widths))

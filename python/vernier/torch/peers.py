@@ -50,8 +50,8 @@ class PeerMemory(abc.ABC):
         """
         return []
 
-    def put(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        """Copies what the current stream makes to another rank's memory, until the next barrier."""
+    def put(self, rank: int, offset: int, source: torch.Tensor) -> None:
+        """Copies what the stream of the last barrier makes to another rank's memory, until the next barrier."""
         raise NotImplementedError
 
     @abc.abstractmethod
@@ -87,18 +87,17 @@ class GpuPeerMemory(PeerMemory):
         local = symmetric.empty(self.bytes, dtype=torch.uint8, device=self.device)
         self._handle = symmetric.rendezvous(local, self.group)
         self._retired.append((local, self._handle))
+        self._addresses = list(self._handle.buffer_ptrs)
         return [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
 
     def chunks(self, rows: int) -> list[slice]:
-        shares = [1, GROWTH, GROWTH**2]
-        ends = (
-            [int(rows * sum(shares[: i + 1]) / sum(shares)) // 16 * 16 for i in range(len(shares) - 1)] if rows >= 1024 else []
-        )
-        return [slice(a, b) for a, b in zip([0, *ends], [*ends, rows])]
+        first = int(rows / (1 + GROWTH)) // 16 * 16 if rows >= 1024 else 0
+        return [slice(a, b) for a, b in ((0, first), (first, rows)) if a < b]
 
-    def put(self, target: torch.Tensor, source: torch.Tensor) -> None:
-        stream = torch.cuda.current_stream(self.device).cuda_stream
-        self._courier.copy(target.data_ptr(), source.data_ptr(), source.numel() * source.element_size(), stream)
+    def put(self, rank: int, offset: int, source: torch.Tensor) -> None:
+        assert self._stream is not None
+        size = source.numel() * source.element_size()
+        self._courier.copy(self._addresses[rank] + offset, source.data_ptr(), size, self._stream.cuda_stream)
 
     def barrier(self) -> None:
         stream = torch.cuda.current_stream(self.device)
