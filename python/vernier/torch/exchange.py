@@ -318,9 +318,15 @@ class PeerPlan(_MovingPlan):
         assert self.exchange.group is not None
         memory = peer_memory(self.exchange.group, self.by_expert.device)
 
+        self.exchange.run(direction, lambda: memory.reserve(max(ends[-1] for ends in offsets)))
+        begun = False
+
         def begin() -> None:
-            memory.reserve(max(ends[-1] for ends in offsets))
-            memory.barrier()  # nobody reads what came last any more
+            """Nobody reads what came last any more."""
+            nonlocal begun
+            if not begun:
+                begun = True
+                self.exchange.run(direction, memory.barrier)
 
         def tensors(to: int, first: int, rows: int) -> list[torch.Tensor]:
             return [
@@ -332,6 +338,7 @@ class PeerPlan(_MovingPlan):
             above = sum(self._above(row[to]) for row in messages[:rank])
             chunks = memory.chunks(rows) if to != rank else []
             if not chunks:
+                begin()
                 make(to, slice(0, rows), first, tensors(to, above, rows))
                 return
             here = [like.new_empty((rows, *like.shape[1:])) for like in likes]
@@ -339,16 +346,17 @@ class PeerPlan(_MovingPlan):
             for chunk in chunks:
                 part = [tensor[chunk] for tensor in here]
                 make(to, chunk, first, part)
+                begin()
                 memory.put(to, places[0] + chunk.start * widths[0], part[0])
             for place, tensor in zip(places[1:], here[1:]):  # a few bytes a row: together
                 memory.put(to, place, tensor)
 
-        self.exchange.run(direction, begin)
         try:
             for to in [*range(rank + 1, ranks), *range(rank), rank]:
                 if messages[rank][to]:
                     send(to, messages[rank][to], sum(messages[rank][:to]))
         finally:  # also where this rank has failed: the others wait
+            begin()
             self.exchange.run(direction, memory.barrier)
         self.count(direction, sum(messages[rank]) * sum(widths))
         return tensors(rank, 0, heights[rank])
