@@ -54,7 +54,6 @@ TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan
         copies = std::max(copies, unpermute.getIndex().getType().getDimSize(1));
     rowBits += bitsOf(operand.getType()) * shape[1] * copies;
   }
-  needs.results = int64_t(ops.outputs.size());
   for (Value output : ops.outputs) {
     noteType(output.getType());
     if (mx::shapeOf(output.getType()).size() == 2)
@@ -115,10 +114,9 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
   bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
   // Bytes that are turned leave in runs of one tile's rows. With 256 rows rather than 128, one H200 took 10% less time from
-  // MXFP4 to turned FP8, 2% less from FP8, 3% less from BF16, and 4% less to FP8 down columns (32768 x 7168), but a third more
-  // where rows of a matrix lie at powers of two (24576 x 2048). Several results need the registers.
-  bool single = tall && !heavy && needs.results == 1 && (needs.codes || needs.packed) && needs.rowTile < 256 && !needs.grouped;
-  bool longRuns = single && (needs.narrowestTurned || !llvm::isPowerOf2_64(uint64_t(needs.width)));
+  // MXFP4 to turned FP8 and 2% less from FP8 (32768 x 7168). From BF16 it was 3%, but threads that quantise have no registers
+  // for it.
+  bool longRuns = tall && needs.narrowestTurned && needs.widestBytes == 1 && needs.rowTile < 256 && !needs.grouped;
   int64_t threads = heavy || longRuns ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
@@ -167,8 +165,8 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     waves = 1;
   else if (bound && !needs.gathers)
     waves = 4;
-  // A thread's rows belong to one block where they are turned; else a block's rows are read side by side, which is 5% faster.
-  int64_t adjacent = needs.narrowestTurned && rows > needs.rowTile ? threadRows * needs.rowTile / rows : 0;
+  // A thread's rows belong to one block.
+  int64_t adjacent = tall && rows > needs.rowTile ? threadRows * needs.rowTile / rows : 0;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, adjacent),
           blocks, waves};
 }

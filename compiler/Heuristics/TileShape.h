@@ -22,7 +22,6 @@ struct TileNeeds {
   bool wholeRows = false;       ///< something is found along whole rows.
   bool downColumns = false;     ///< a reduction over all rows.
   int64_t work = 0;             ///< operations on numbers, for each of a tile's elements.
-  int64_t results = 1;          ///< of the kernel.
   int64_t loadedBits = 0;       ///< read for each column of the widest segment.
   int64_t width = 0;            ///< columns of the widest segment; 0: known at run time only.
   int64_t commonWidth = 0;      ///< a number that divides the width of every segment; 0: unknown.

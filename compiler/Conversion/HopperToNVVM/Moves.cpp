@@ -149,16 +149,11 @@ LogicalResult Distribution::load(hopper::LoadOp op) {
   return success();
 }
 
-/// Words at an address, where a condition holds; null: always. Predicated rather than in a branch of its own: LLVM would sink
-/// all that makes the words below the branch, loads included, which then begin one after the other.
-static void storeIf(OpBuilder &b, Location loc, Value condition, Value words, Value to) {
+/// Words at an address, where a condition holds. Predicated rather than in a branch of its own: LLVM would sink all that makes
+/// the words below the branch, loads included, which then begin one after the other.
+static void storePredicated(OpBuilder &b, Location loc, Value condition, Value words, Value to) {
   auto type = llvm::dyn_cast<VectorType>(words.getType());
   int64_t count = type ? type.getNumElements() : 1, bits = getElementTypeOrSelf(words.getType()).getIntOrFloatBitWidth();
-  unsigned bytes = unsigned(count * bits / 8);
-  if (!condition) {
-    LLVM::StoreOp::create(b, loc, words, to, bytes);
-    return;
-  }
   SmallVector<Value> operands{to, condition};
   std::string names, constraints = "l,b";
   Type moved = b.getIntegerType(unsigned(std::max<int64_t>(bits, 16))); // bytes are the low half of 16-bit registers
@@ -197,13 +192,24 @@ LogicalResult Distribution::store(hopper::StoreOp op) {
     for (int64_t at = 0; at < lanesHere; at += piece) {
       Value here = column ? add(b, loc, column, index(layout.colOffset(at, tile.getDimSize(1)))) : Value();
       Value condition = andBelow(b, loc, valid, here, number(op.getLimit()));
+      // Many pieces have many addresses, which are better found in branches than held together.
+      bool predicated = condition && lanesHere <= 2 * piece;
+      OpBuilder::InsertionGuard guard(b);
+      if (condition && !predicated) {
+        auto branch = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
+        b.setInsertionPointToStart(branch.thenBlock());
+      }
       Value v = bytesOrNumbers;
       if (piece != lanesHere)
         v = vector::ExtractStridedSliceOp::create(b, loc, v, at / perMoved, piece / perMoved, 1);
       unsigned bytes = unsigned(piece * element.getIntOrFloatBitWidth() / 8);
       if (bytes >= 4)
         v = vector::BitCastOp::create(b, loc, VectorType::get({bytes / 4}, b.getI32Type()), v);
-      storeIf(b, loc, condition, v, pointer(address, row, here));
+      Value to = pointer(address, row, here);
+      if (predicated)
+        storePredicated(b, loc, condition, v, to);
+      else
+        LLVM::StoreOp::create(b, loc, v, to, bytes);
     }
   }
   return success();
