@@ -83,6 +83,7 @@ else:
     raise AssertionError
 """
     environment = os.environ | {"VERNIER_BUNDLES": str(tmp_path), "VERNIER_COMPILE": "never", "VERNIER_CACHE_DIR": ""}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
@@ -108,6 +109,23 @@ def test_torch_operators_have_fakes():
 def x():
     torch = pytest.importorskip("torch")
     return torch.randn(300, 256, device="cuda").bfloat16()
+
+
+@pytest.mark.gpu
+def test_copies_beside_kernels():
+    torch = pytest.importorskip("torch")
+    from vernier import _vernier
+
+    courier, stream = _vernier.Courier(0), torch.cuda.current_stream().cuda_stream
+    source = torch.zeros(1 << 24, device="cuda")
+    target = torch.full_like(source, -1)
+    for step in range(20):  # each copy comes after the sum before it, and ahead of the sum after the join
+        source += 1
+        courier.copy(target.data_ptr(), source.data_ptr(), source.numel() * 4, stream)
+        courier.join(stream)
+        assert step % 5 or (target == step + 1).all()
+    with pytest.raises(vn.LaunchError, match="no device"):
+        _vernier.Courier(4096)
 
 
 @pytest.mark.gpu

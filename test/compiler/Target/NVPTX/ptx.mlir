@@ -5,10 +5,15 @@
 #fp8 = #mx.format<f8E4M3FN, 1x128, f8E8M0FNU, ceil>
 #mxfp4 = #mx.format<f4E2M1FN, 1x32, f8E8M0FNU, floor>
 
-// Loads of sixteen bytes through the read-only path, packed maxima, conversions of pairs, stores of words.
+// The wait for the launch before comes ahead of all that is loaded. Loads of sixteen bytes through the read-only path, packed
+// maxima, conversions of pairs, stores of words.
 // CHECK: .target sm_90a
 // CHECK: .visible .entry quantize
 // CHECK: .maxntid 256
+// CHECK-NOT: ld.global
+// CHECK: griddepcontrol.wait;
+// CHECK-NOT: ld.global
+// CHECK: griddepcontrol.launch_dependents;
 // CHECK: ld.global.nc.v4.b32
 // CHECK: max.NaN.bf16x2
 // CHECK: shfl.sync.bfly.b32
