@@ -67,7 +67,7 @@ public:
         e.when(cmp(CmpIPredicate::eq, arith::OrIOp::create(b, loc, down, piece), i32(0)), [&] { clearOutsideGroups(); });
         GroupedTiles::Found found = grouped->findDense(widen(down));
         tile = found.tile, matrix = found.group;
-        if (auto product = llvm::dyn_cast<mx::GroupedMatmulOp>(op.getOperation()); product && product.getSpans()) {
+        if (op.groupsAreSpans()) {
           // What lies between two groups is a group of its own.
           between = cmp(CmpIPredicate::ne, arith::AndIOp::create(b, loc, matrix, e.index(1)), e.index(0));
           matrix = e.divide(matrix, 2);

@@ -310,7 +310,7 @@ void Product::emitByColumns() {
       firstRow = grouped.firstRow;
       rows = grouped.rows;
       expert = grouped.group;
-      if (auto product = llvm::dyn_cast<mx::GroupedMatmulOp>(op.getOperation()); product && product.getSpans()) {
+      if (op.groupsAreSpans()) {
         // What lies between two groups is a group of its own, without a sum.
         Value between = arith::RemUIOp::create(b, loc, expert, e.index(2));
         depth = arith::SelectOp::create(b, loc, arith::CmpIOp::create(b, loc, CmpIPredicate::eq, between, zero), k, zero);

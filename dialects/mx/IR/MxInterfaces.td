@@ -30,6 +30,7 @@ def Mx_ProductInterface : OpInterface<"ProductInterface"> {
     InterfaceMethod<"The left operand.", "::mlir::Value", "getLeft">,
     InterfaceMethod<"The right operand.", "::mlir::Value", "getRight">,
     InterfaceMethod<"Row offsets of the groups, or null.", "::mlir::Value", "getGroupOffsets">,
+    InterfaceMethod<"Whether every other of their ranges of rows belongs to no group.", "bool", "groupsAreSpans">,
     InterfaceMethod<"An FP32 tensor that the product is added to, or null.", "::mlir::Value", "getAddend">,
     InterfaceMethod<"What the sum runs along.", "::vernier::mx::Contraction", "getContraction">
   ];

@@ -55,6 +55,7 @@ DimSource MatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSource{get
 Value MatmulOp::getLeft() { return getA(); }
 Value MatmulOp::getRight() { return getB(); }
 Value MatmulOp::getGroupOffsets() { return {}; }
+bool MatmulOp::groupsAreSpans() { return false; }
 Value MatmulOp::getAddend() { return getAccumulate(); }
 Contraction MatmulOp::getContraction() { return Contraction::Columns; }
 
@@ -71,6 +72,7 @@ DimSource GroupedMatmulOp::getDimSource(unsigned dim) { return dim == 0 ? DimSou
 Value GroupedMatmulOp::getLeft() { return getA(); }
 Value GroupedMatmulOp::getRight() { return getB(); }
 Value GroupedMatmulOp::getGroupOffsets() { return getOffsets(); }
+bool GroupedMatmulOp::groupsAreSpans() { return getSpans(); }
 Value GroupedMatmulOp::getAddend() { return {}; }
 Contraction GroupedMatmulOp::getContraction() { return Contraction::Columns; }
 
@@ -104,6 +106,7 @@ DimSource GroupedWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy(
 Value GroupedWgradOp::getLeft() { return getDy(); }
 Value GroupedWgradOp::getRight() { return getX(); }
 Value GroupedWgradOp::getGroupOffsets() { return getOffsets(); }
+bool GroupedWgradOp::groupsAreSpans() { return false; }
 Value GroupedWgradOp::getAddend() { return getAccumulate(); }
 Contraction GroupedWgradOp::getContraction() { return Contraction::Rows; }
 
@@ -124,5 +127,6 @@ DimSource BlockWgradOp::getDimSource(unsigned dim) { return {dim == 1 ? getDy() 
 Value BlockWgradOp::getLeft() { return getDy(); }
 Value BlockWgradOp::getRight() { return getX(); }
 Value BlockWgradOp::getGroupOffsets() { return getOffsets(); }
+bool BlockWgradOp::groupsAreSpans() { return false; }
 Value BlockWgradOp::getAddend() { return getAccumulate(); }
 Contraction BlockWgradOp::getContraction() { return Contraction::Blocks; }
