@@ -154,6 +154,7 @@ def trace(
     Raises CompileError for what the language refuses.
     """
     name = re.sub(r"\W", "_", getattr(function, "__name__", "function"), flags=re.ASCII).strip("_") or "function"
+    name = f"_{name}" if name[0].isdigit() else name
     builder = Builder(name)
     traced = [_argument(builder, leaf, r) for leaf, r in zip(leaves, rows or [None] * len(leaves), strict=True)]
     args, kwargs = unflatten(tree, traced)

@@ -1,5 +1,6 @@
 """Compilation: caches in memory and on disk, threads and processes, ahead of time, phases, reports."""
 
+import functools
 import json
 import os
 import subprocess
@@ -220,3 +221,16 @@ def test_a_product_is_compiled_for_its_weights_rows():
         a, b = np.ones((rows, 128), np.float32), np.ones((cols, 128), np.float32)
         assert (f(a, b) == 128).all() and f(a, b).shape == (rows, cols)
     assert sorted(p.trace.specialized for p in next(iter(f._programs.values()))) == [((1, 64),), ((1, 96),)]
+
+
+def test_names_of_functions():
+    def _2d(x):
+        return x * 2.0
+
+    def é3(x):
+        return x * 3.0
+
+    x = np.ones((2, 128), np.float32)
+    for function, factor in ((_2d, 2), (é3, 3), (functools.partial(_2d), 2), (lambda x: x * 4.0, 4)):
+        assert (vn.jit(function)(x) == factor).all()
+        assert vn.compile(function, vn.ArraySpec((None, 128), vn.float32), target="sm_90a").kernels[0].registers > 0
