@@ -165,9 +165,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     waves = 1;
   else if (bound && !needs.gathers)
     waves = 4;
-  // A thread's rows belong to one block.
-  int64_t adjacent = tall && rows > needs.rowTile ? threadRows * needs.rowTile / rows : 0;
-  return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, adjacent),
+  return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, /*adjacent=*/0),
           blocks, waves};
 }
 

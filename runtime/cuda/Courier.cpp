@@ -4,17 +4,15 @@ using namespace vernier::runtime;
 using namespace vernier::runtime::cuda;
 
 Result<std::unique_ptr<Courier>> Courier::make(int device) {
-  Result<const Driver *> api = driver();
-  if (!api)
-    return api.error();
-  Result<Context> context = CurrentDevice::primary(device);
-  if (!context)
-    return context.error();
-  std::unique_ptr<Courier> courier(new Courier(device, **api, *context));
-  CurrentDevice current(**api, *context);
-  Code code = (*api)->streamCreate(&courier->stream, kStreamNonBlocking);
+  Result<CurrentDevice::Primary> primary = CurrentDevice::primary(device);
+  if (!primary)
+    return primary.error();
+  const Driver &api = primary->api;
+  std::unique_ptr<Courier> courier(new Courier(device, api, primary->context));
+  CurrentDevice current(*primary);
+  Code code = api.streamCreate(&courier->stream, kStreamNonBlocking);
   for (Event *event : {&courier->before, &courier->after})
-    code = code ? code : (*api)->eventCreate(event, kEventDisableTiming);
+    code = code ? code : api.eventCreate(event, kEventDisableTiming);
   if (Status status = courier->describe(code); !status)
     return status.error();
   return courier;

@@ -47,14 +47,11 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::loadedOn(int device) const 
 }
 
 Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) const {
-  Result<const Driver *> found = driver();
-  if (!found)
-    return found.error();
-  const Driver &api = **found;
-  Result<Context> context = CurrentDevice::primary(device);
-  if (!context)
-    return context.error();
-  CurrentDevice current(api, *context);
+  Result<CurrentDevice::Primary> primary = CurrentDevice::primary(device);
+  if (!primary)
+    return primary.error();
+  const Driver &api = primary->api;
+  CurrentDevice current(*primary);
   auto fail = [&](const std::string &what, Code code) {
     return Error{artifact_->name + ": " + what + ": " + api.describe(code)};
   };
@@ -74,7 +71,7 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   auto loaded = std::make_unique<Loaded>();
   loaded->api = &api;
   loaded->temporaries = *temporaries;
-  loaded->context = *context;
+  loaded->context = primary->context;
   const std::string &code = artifact_->code.empty() ? artifact_->ptx : artifact_->code;
   if (Code error = api.moduleLoadDataEx(&loaded->module, code.c_str(), 0, nullptr, nullptr))
     return fail("cannot load its code", error);
@@ -170,6 +167,8 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       check(api.memAllocFromPoolAsync(&pointer, bytes, loaded.temporaries, stream), "cannot allocate a temporary");
       data[i] = reinterpret_cast<void *>(pointer); // NOLINT(performance-no-int-to-ptr): the driver's addresses are integers
     }
+  // Kernels wait for the one before them themselves: their blocks come while its last ones go.
+  LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
     int64_t sizes[kMostSizes];
@@ -199,8 +198,6 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.
     unsigned blocks = unsigned(std::clamp<int64_t>(tasks * cluster, cluster, loaded.kernels[k].mostBlocks / cluster * cluster));
-    // Kernels wait for the one before them themselves: their blocks come while its last ones go.
-    LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
     LaunchConfig config;
     config.blocks[0] = blocks, config.threads[0] = unsigned(kernel.launch.threads);
     config.sharedBytes = unsigned(kernel.launch.sharedBytes), config.stream = stream;

@@ -95,9 +95,12 @@ private:
 };
 } // namespace
 
-Result<Context> CurrentDevice::primary(int device) {
+Result<CurrentDevice::Primary> CurrentDevice::primary(int device) {
+  Result<const Driver *> api = driver();
+  if (!api)
+    return api.error();
   static OnePerDevice<Context> contexts;
-  return contexts.get(device, [&](const Driver &api) -> Result<Context> {
+  Result<Context> kept = contexts.get(device, [&](const Driver &api) -> Result<Context> {
     DeviceId id;
     Context context;
     if (Code code = api.deviceGet(&id, device))
@@ -106,6 +109,9 @@ Result<Context> CurrentDevice::primary(int device) {
       return Error{"device " + std::to_string(device) + ": " + api.describe(code)};
     return context;
   });
+  if (!kept)
+    return kept.error();
+  return Primary{**api, *kept};
 }
 
 Result<MemoryPool> vernier::runtime::cuda::temporaryPool(int device) {
@@ -126,14 +132,11 @@ Result<MemoryPool> vernier::runtime::cuda::temporaryPool(int device) {
 }
 
 Status vernier::runtime::cuda::synchronize(int device, Stream stream) {
-  Result<const Driver *> api = driver();
-  if (!api)
-    return api.error();
-  Result<Context> context = CurrentDevice::primary(device);
-  if (!context)
-    return context.error();
-  CurrentDevice current(**api, *context);
-  if (Code code = (*api)->streamSynchronize(stream))
-    return Error{"device " + std::to_string(device) + ": " + (*api)->describe(code)};
+  Result<CurrentDevice::Primary> primary = CurrentDevice::primary(device);
+  if (!primary)
+    return primary.error();
+  CurrentDevice current(*primary);
+  if (Code code = primary->api.streamSynchronize(stream))
+    return Error{"device " + std::to_string(device) + ": " + primary->api.describe(code)};
   return {};
 }

@@ -107,8 +107,13 @@ Result<const Driver *> driver();
 /// The primary context of a device, made current for the calling thread until the object goes.
 class CurrentDevice {
 public:
-  static Result<Context> primary(int device);
-  explicit CurrentDevice(const Driver &api, Context wanted) : api(api) {
+  struct Primary {
+    const Driver &api;
+    Context context;
+  };
+  static Result<Primary> primary(int device);
+  explicit CurrentDevice(const Primary &primary) : CurrentDevice(primary.api, primary.context) {}
+  CurrentDevice(const Driver &api, Context wanted) : api(api) {
     api.ctxGetCurrent(&before);
     if (before != wanted) {
       api.ctxSetCurrent(wanted);

@@ -32,6 +32,18 @@ REST_SECONDS = 0.5
 L2_BYTES = 50 << 20
 
 
+def _elapsed(work: Callable[[], Any], before: Callable[[], Any] | None = None) -> float:
+    """Microseconds between events around a work, after one that is not counted."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    if before is not None:
+        before()
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) * 1e3
+
+
 def replayed(works: Sequence[Callable[[], Any]], repeats: int = 10, launches: int = 16) -> float:
     """Microseconds of one of several works on data of their own, as they follow one another in a CUDA graph.
 
@@ -52,15 +64,7 @@ def replayed(works: Sequence[Callable[[], Any]], repeats: int = 10, launches: in
     graph.replay()
     torch.cuda.synchronize()
     time.sleep(REST_SECONDS)
-    times = []
-    for _ in range(repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) * 1e3 / (rounds * len(works)))
-    return statistics.median(times)
+    return statistics.median(_elapsed(graph.replay) for _ in range(repeats)) / (rounds * len(works))
 
 
 def copies(moved: int) -> int:
@@ -71,17 +75,13 @@ def copies(moved: int) -> int:
 def copy_bytes_per_microsecond() -> float:
     """Of device-to-device copies that follow one another in a stream: in a graph the driver leaves them to slower copy engines."""
     pairs = [torch.empty(2, 1 << 30, dtype=torch.uint8, device=DEVICE).random_() for _ in range(2)]
-    rounds, times = 4, []
-    for _ in range(6):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(rounds):
-            for source, target in pairs:
-                target.copy_(source)
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) * 1e3 / (rounds * len(pairs)))
-    return 2 * pairs[0][0].numel() / statistics.median(times)
+    rounds = 4
+
+    def copy() -> None:
+        for source, target in rounds * pairs:
+            target.copy_(source)
+
+    return 2 * pairs[0][0].numel() * rounds * len(pairs) / statistics.median(_elapsed(copy) for _ in range(6))
 
 
 class Timer:
@@ -95,16 +95,7 @@ class Timer:
         work()
         torch.cuda.synchronize()
         time.sleep(REST_SECONDS)
-        times = []
-        for _ in range(repeats):
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            self.flush.zero_()
-            start.record()
-            work()
-            end.record()
-            torch.cuda.synchronize()
-            times.append(start.elapsed_time(end) * 1e3)
-        return statistics.median(times)
+        return statistics.median(_elapsed(work, before=self.flush.zero_) for _ in range(repeats))
 
 
 def prepared(function: Any, args: tuple[Any, ...], into: torch.Tensor | None = None) -> tuple[Any, int, list[dict[str, Any]]]:

@@ -83,7 +83,7 @@ else:
     raise AssertionError
 """
     environment = os.environ | {"VERNIER_BUNDLES": str(tmp_path), "VERNIER_COMPILE": "never", "VERNIER_CACHE_DIR": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 

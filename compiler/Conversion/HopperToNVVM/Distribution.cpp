@@ -17,6 +17,12 @@ Value vernier::simt::intrinsic(OpBuilder &b, Location loc, StringRef name, Type 
   return LLVM::CallIntrinsicOp::create(b, loc, result, b.getStringAttr(name), operands).getResult(0);
 }
 
+LLVM::InlineAsmOp vernier::simt::inlineAsm(OpBuilder &b, Location loc, TypeRange results, ValueRange operands,
+                                           const Twine &text, const Twine &constraints) {
+  return LLVM::InlineAsmOp::create(b, loc, results, operands, text.str(), constraints.str(), /*has_side_effects=*/true,
+                                   /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
 Distribution::Distribution(func::FuncOp source, LLVM::LLVMFuncOp target, LLVM::GlobalOp shared)
     : b(OpBuilder::atBlockEnd(&target.getBody().front())), loc(source.getLoc()), lanes(b, loc), source(source), target(target),
       shared(shared), layout(source->getAttrOfType<hopper::LayoutAttr>(hopper::kLayout)), V(layout.lanes()),
@@ -26,9 +32,7 @@ Distribution::Distribution(func::FuncOp source, LLVM::LLVMFuncOp target, LLVM::G
 /// may move ahead of the wait: LLVM knows nothing of other launches, and takes what a kernel only reads for constant. So
 /// addresses hang on a zero that the wait gives.
 Value Distribution::awaitLaunchBefore() {
-  auto wait = LLVM::InlineAsmOp::create(b, loc, b.getI64Type(), ValueRange{}, "griddepcontrol.wait;\nmov.b64 $0, 0;",
-                                        "=l,~{memory}", /*has_side_effects=*/true, /*is_align_stack=*/false,
-                                        LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+  auto wait = inlineAsm(b, loc, b.getI64Type(), {}, "griddepcontrol.wait;\nmov.b64 $0, 0;", "=l,~{memory}");
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::launch_dependents);
   return wait.getResult(0);
 }

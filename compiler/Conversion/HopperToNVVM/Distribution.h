@@ -192,6 +192,10 @@ mlir::Value andBelow(mlir::OpBuilder &b, mlir::Location loc, mlir::Value conditi
 mlir::Value intrinsic(mlir::OpBuilder &b, mlir::Location loc, llvm::StringRef name, mlir::Type result,
                       mlir::ValueRange operands);
 
+/// PTX that no operation stands for, with effects of its own.
+mlir::LLVM::InlineAsmOp inlineAsm(mlir::OpBuilder &b, mlir::Location loc, mlir::TypeRange results, mlir::ValueRange operands,
+                                  const llvm::Twine &text, const llvm::Twine &constraints);
+
 /// Arithmetic on codes held as words, for one row of a thread (CodeWords.cpp).
 class CodeWords {
 public:

@@ -167,8 +167,7 @@ static void storePredicated(OpBuilder &b, Location loc, Value condition, Value w
   }
   std::string vectors = count > 1 ? ".v" + std::to_string(count) : "";
   std::string text = "@$1 st.global" + vectors + ".b" + std::to_string(bits) + " [$0], {" + names + "};";
-  LLVM::InlineAsmOp::create(b, loc, TypeRange{}, operands, text, constraints, /*has_side_effects=*/true,
-                            /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr());
+  simt::inlineAsm(b, loc, {}, operands, text, constraints);
 }
 
 LogicalResult Distribution::store(hopper::StoreOp op) {

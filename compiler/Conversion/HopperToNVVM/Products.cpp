@@ -148,9 +148,7 @@ static Value wgmma(OpBuilder &b, Location loc, Value sums, Value left, Value rig
                      std::to_string(cols) + depth + ".f32." + name + "." + name + " {" + list + "}, " + at(0) + ", " + at(1) +
                      ", adds, 1, 1" + transposes + ";\n}";
   operands.append({left, right, adds});
-  return LLVM::InlineAsmOp::create(b, loc, type, operands, text, constraints + "l,l,r", /*has_side_effects=*/true,
-                                   /*is_align_stack=*/false, LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
-      .getResult(0);
+  return simt::inlineAsm(b, loc, type, operands, text, constraints + "l,l,r").getResult(0);
 }
 
 LogicalResult Distribution::multiply(hopper::MultiplyOp op) {

@@ -258,9 +258,7 @@ LogicalResult Distribution::release(hopper::ReleaseOp op) {
   Value empty = barrierOf(slots.lookup(op.getSlot()).barriers, false);
   auto arrive = [&](Value barrier, Value predicate, StringRef space) {
     std::string text = ("@$1 mbarrier.arrive.shared::" + space + ".b64 _, [$0];").str();
-    LLVM::InlineAsmOp::create(b, loc, TypeRange{}, ValueRange{barrier, predicate}, text, "r,b,~{memory}",
-                              /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::TailCallKind::None,
-                              LLVM::AsmDialectAttr(), ArrayAttr());
+    simt::inlineAsm(b, loc, {}, {barrier, predicate}, text, "r,b,~{memory}");
   };
   arrive(empty, arith::ConstantIntOp::create(b, loc, 1, 1), "cta");
   if (cluster > 1) {

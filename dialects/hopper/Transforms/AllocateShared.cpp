@@ -41,8 +41,8 @@ static int64_t bankCycles(LayoutAttr layout, int64_t bits, int64_t padding) {
   auto unit = [&](int64_t lane) { return place(lane / units % layout.getCols(), lane % units * unitWords); };
   // A unit at once where it is aligned, else word by word.
   bool together = padding % unitWords == 0;
-  int64_t reads = together ? unitWords * cycles(banks / unitWords, unitWords, unit) : unitWords * cycles(banks, 1, unit);
-  return unitWords * writes + reads;
+  int64_t reads = together ? cycles(banks / unitWords, unitWords, unit) : cycles(banks, 1, unit);
+  return unitWords * (writes + reads);
 }
 
 static int64_t choosePadding(LayoutAttr layout, int64_t bits) {

@@ -32,8 +32,8 @@ class Exchange:
     """Moves rows between the ranks of a group. Rank r of R holds experts r * E / R to (r + 1) * E / R.
 
     With one rank nothing moves and nothing is copied, but bytes are counted all the same. A message holds all of a row side by
-    side (codes, scales, routing weight), so that there is one collective each way. With `peers`, there is none: the kernel that
-    quantises and sorts rows stores them in the memory of the rank that they go to.
+    side (codes, scales, routing weight), so that there is one collective each way. With `peers`, there is none: rows are quantised
+    and sorted in the memory of the rank that they go to, or here and copied there in parts (see `peers`).
 
     Args:
         experts: E, of the whole layer.
@@ -222,7 +222,7 @@ def _no_rows(element: str, width: int, device: torch.device) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class PeerPlan(_MovingPlan):
-    """Kernels store rows in the memory of the ranks they go to; who reads them next brings them into the order of experts.
+    """Rows are written to the memory of the ranks they go to; who reads them next brings them into the order of experts.
 
     What comes from one rank begins at a multiple of 16 rows, so that every part of it is aligned.
     """
@@ -302,7 +302,7 @@ class PeerPlan(_MovingPlan):
         self, direction: str, likes: list[torch.Tensor], messages: list[list[int]],
         make: Callable[[int, slice, int, list[torch.Tensor]], None],
     ) -> list[torch.Tensor]:  # fmt: skip
-        """Everyone stores its rows, messages[from][to] of them, in the memory of the others, its own last.
+        """Everyone puts its rows, messages[from][to] of them, into the memory of the others, its own last.
 
         Args:
             likes: tensors without rows, like those that a message is made of.
