@@ -95,8 +95,17 @@ def pytest(_: bool) -> Outcome:
     return counted((sys.executable, "-m", "pytest", "-q"), r"(\d+) passed", r"(\d+) failed")
 
 
+BITS = ("conversions", "rows", "fusion", "products", "epilogues", "out")
+
+
+def emulated(_: bool) -> Outcome:
+    """Tests of bits again, on the sm_90a target's PTX."""
+    paths = [f"test/python/test_{name}.py" for name in BITS]
+    return counted((sys.executable, "-m", "pytest", "-q", "--device", "emulated", *paths), r"(\d+) passed", r"(\d+) failed")
+
+
 STEPS: dict[str, Callable[[bool], Outcome]] = {
-    "format": formatting, "lint": lints, "types": types, "lit": lit, "unit": unit, "python": pytest,
+    "format": formatting, "lint": lints, "types": types, "lit": lit, "unit": unit, "python": pytest, "emulated": emulated,
 }  # fmt: skip
 
 

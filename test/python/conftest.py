@@ -1,9 +1,10 @@
 """Tests compile into a cache of their own. `--device cuda` runs calls on NumPy arrays on a GPU instead of the host, so that
-every test of bits is a test of both targets."""
+every test of bits is a test of both targets; `--device emulated` runs the same kernels where there is none (test/emulator)."""
 
 import os
 import tempfile
 
+import emulated
 import numpy as np
 import pytest
 import vernier as vn
@@ -12,14 +13,17 @@ os.environ["VERNIER_CACHE_DIR"] = os.path.join(tempfile.mkdtemp(prefix="vernier-
 
 
 def pytest_addoption(parser):
-    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="where calls on NumPy arrays run")
+    parser.addoption("--device", choices=("cpu", "cuda", "emulated"), default="cpu", help="where calls on NumPy arrays run")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "host: about the host target; left out with --device cuda")
     config.addinivalue_line("markers", "gpu: needs a GPU; left out without one")
-    if config.getoption("--device") == "cuda":
-        _run_on_gpu()
+    device = config.getoption("--device")
+    if device == "emulated":
+        emulated.install()
+    if device != "cpu":
+        _run_on_gpu(*((to_device, to_host) if device == "cuda" else (to_emulated, from_emulated)))
 
 
 def _has_gpu():
@@ -31,8 +35,8 @@ def _has_gpu():
 
 
 def pytest_collection_modifyitems(config, items):
-    on_gpu = config.getoption("--device") == "cuda"
-    no_gpu = not _has_gpu()
+    device = config.getoption("--device")
+    on_gpu, no_gpu = device != "cpu", device == "emulated" or not _has_gpu()
     for item in items:
         if on_gpu and (item.get_closest_marker("host") or "test_recipe" in str(item.path)):
             item.add_marker(pytest.mark.skip(reason="about the host target"))
@@ -46,46 +50,48 @@ def summed(request):
     return 1e-6 if request.config.getoption("--device") == "cpu" else 1e-3
 
 
+def converted(value, convert):
+    """Nested values with every array converted."""
+    if isinstance(value, vn.ScaledTensor):
+        scale = None if value.tensor_scale is None else converted(value.tensor_scale, convert)
+        parts = converted(value.payload, convert), converted(value.scales, convert)
+        return vn.ScaledTensor(*parts, value.format, value.shape, value.axis, scale, value.grouped)
+    if isinstance(value, (list, tuple)):
+        return type(value)(converted(v, convert) for v in value)
+    if isinstance(value, dict):
+        return {k: converted(v, convert) for k, v in value.items()}
+    return convert(value)
+
+
 def to_device(value):
-    """NumPy arrays in nested values as CUDA tensors."""
+    """A NumPy array as a CUDA tensor."""
     import torch
 
-    if isinstance(value, np.ndarray):
-        value = np.ascontiguousarray(value) if value.ndim else value
-        if value.dtype == vn.bfloat16.numpy:
-            return torch.from_numpy(value.view(np.int16).copy()).view(torch.bfloat16).cuda()
-        return torch.from_numpy(value.copy()).cuda()
-    if isinstance(value, np.generic):
+    if not isinstance(value, np.ndarray):
         return value
-    if isinstance(value, vn.ScaledTensor):
-        scale = None if value.tensor_scale is None else torch.tensor(float(np.asarray(value.tensor_scale))).cuda()
-        return vn.ScaledTensor(to_device(np.asarray(value.payload)), to_device(np.asarray(value.scales)), value.format, value.shape,
-                               value.axis, scale, value.grouped)  # fmt: skip
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_device(v) for v in value)
-    if isinstance(value, dict):
-        return {k: to_device(v) for k, v in value.items()}
-    return value
+    value = np.ascontiguousarray(value) if value.ndim else value
+    if value.dtype == vn.bfloat16.numpy:
+        return torch.from_numpy(value.view(np.int16).copy()).view(torch.bfloat16).cuda()
+    return torch.from_numpy(value.copy()).cuda()
 
 
 def to_host(value):
-    """CUDA tensors in nested values as NumPy arrays."""
+    """A CUDA tensor as a NumPy array."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        if value.dtype == torch.bfloat16:
-            return value.cpu().view(torch.int16).numpy().view(vn.bfloat16.numpy)
-        return value.cpu().numpy()
-    if isinstance(value, vn.ScaledTensor):
-        scale = None if value.tensor_scale is None else to_host(value.tensor_scale)
-        return vn.ScaledTensor(
-            to_host(value.payload), to_host(value.scales), value.format, value.shape, value.axis, scale, value.grouped
-        )
-    if isinstance(value, (list, tuple)):
-        return type(value)(to_host(v) for v in value)
-    if isinstance(value, dict):
-        return {k: to_host(v) for k, v in value.items()}
-    return value
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.dtype == torch.bfloat16:
+        return value.cpu().view(torch.int16).numpy().view(vn.bfloat16.numpy)
+    return value.cpu().numpy()
+
+
+def to_emulated(value):
+    return emulated.Array.of(value) if isinstance(value, np.ndarray) else value
+
+
+def from_emulated(value):
+    return value.numpy if isinstance(value, emulated.Array) else value
 
 
 def _numpy_only(value):
@@ -100,14 +106,14 @@ def _numpy_only(value):
     return False
 
 
-def _run_on_gpu():
+def _run_on_gpu(there, back):
     on_host = vn.Jit.__call__
 
     def call(self, *args, **kwargs):
         if not _numpy_only(args) and not _numpy_only(kwargs):
             return on_host(self, *args, **kwargs)
         try:
-            return to_host(on_host(self, *to_device(args), **to_device(kwargs)))
+            return converted(on_host(self, *converted(args, there), **converted(kwargs, there)), back)
         except vn.CompileError as error:
             if str(error).endswith('compile this function for target "host"'):
                 pytest.skip(str(error))  # a product that this target does not have
