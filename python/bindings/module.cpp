@@ -230,6 +230,13 @@ PYBIND11_MODULE(_vernier, m) {
              return std::move(*courier);
            }),
            py::arg("device"))
+      .def_property_readonly("stream", [](const Courier &courier) { return reinterpret_cast<uintptr_t>(courier.own()); })
+      .def(
+          "follow",
+          [launched](Courier &courier, uintptr_t stream) {
+            launched(courier.follow(reinterpret_cast<runtime::cuda::Stream>(stream)));
+          },
+          py::arg("stream"))
       .def(
           "copy",
           [launched](Courier &courier, uintptr_t to, uintptr_t from, size_t bytes, uintptr_t after) {

@@ -12,11 +12,11 @@ from typing import Any, overload
 
 from . import _vernier, kinds
 from .arrays import ArraySpec, ScaledSpec, ScaledTensor
-from .calls import CallValue, call_value
+from .calls import CallValue, call_value, device_of
 from .dtypes import DType
 from .errors import CompileError
 from .formats import Format
-from .kinds import HOST
+from .kinds import HOST, Raw
 from .language.values import any_traced
 from .program import Program
 from .toolchain import ptxas
@@ -79,6 +79,16 @@ class Jit:
             self._remember(program, args)
         return result
 
+    def launcher(self, *args: Any) -> Launcher:
+        """Launches by addresses, for arguments like these arrays and with these constants."""
+        originals: list[Any] = []
+        tree = ("tuple", (flatten(args, originals), flatten({}, originals)))
+        values = [call_value(v) for v in originals]
+        device = device_of(values, originals)
+        leaves, names = [v.leaf for v in values], self._leaf_names(args)  # not the arrays, which would live as long as it
+        target = "host" if device == HOST else "sm_90a"
+        return Launcher(device, lambda rows: self._specialized(tree, leaves, rows, lambda: names, target))
+
     def with_product_shape(self, shape: Mapping[str, int]) -> Jit:
         """The same function with other shapes of products' tiles on a GPU (see `jit`)."""
         return Jit(self.function, self.max_kernels, self.fuse, shape)
@@ -113,9 +123,12 @@ class Jit:
         values = [call_value(v) for v in originals]
         target = "host" if all(v.device == HOST for v in values) else "sm_90a"
         rows = [v.raw[0][0] if v.raw[0] else None for v in values]
-        return self._program(tree, [v.leaf for v in values], rows, args, target), values, originals
+        leaves = [v.leaf for v in values]
+        return self._specialized(tree, leaves, rows, lambda: self._leaf_names(args), target), values, originals
 
-    def _program(self, tree: Any, leaves: list[Leaf], rows: list[int | None], args: Any, target: str) -> Program:
+    def _specialized(
+        self, tree: Any, leaves: list[Leaf], rows: list[int | None], names: Callable[[], list[str]], target: str
+    ) -> Program:
         key = (tree, tuple(leaves), target)
 
         def known() -> Program | None:
@@ -130,9 +143,7 @@ class Jit:
             program = known()
             if program is None:
                 traced = trace(self.function, tree, leaves, rows, self.product_shape)
-                program = Program(
-                    traced, self.max_kernels, target, self._leaf_names(args), _vernier.default_cache_folder(), self.fuse
-                )
+                program = Program(traced, self.max_kernels, target, names(), _vernier.default_cache_folder(), self.fuse)
                 self._programs.setdefault(key, []).append(program)
             return program
 
@@ -201,11 +212,40 @@ class Jit:
         if len(specs) < len(leaves) or any(None in spec.shape for spec in specs):
             raise CompileError("expected arrays alone, or specs alone, with all their sizes")
         shapes: list[list[int]] = [[int(size or 0) for size in spec.shape] for spec in specs]
-        program = self._program(
+        program = self._specialized(
             tree, [leaf_of_spec(dataclasses.replace(spec, shape=(None, *spec.shape[1:])) if spec.shape else spec) for spec in specs],
-            [shape[0] if shape else None for shape in shapes], args, target or "host",
+            [shape[0] if shape else None for shape in shapes], lambda: self._leaf_names(args), target or "host",
         )  # fmt: skip
         return target or "host", program.program.kernels(shapes) if program.program is not None else []
+
+
+class Launcher:
+    """A compiled function that is launched with addresses in place of arrays, for callers that count microseconds of Python.
+
+    Nothing is looked at but sizes: memory must be where it is said to be, aligned to 16 bytes on a GPU, and live until the launch
+    has ended.
+    """
+
+    def __init__(self, device: int, specialized: Callable[[list[int | None]], Program]) -> None:
+        self.device, self._specialized = device, specialized
+        self._known: list[Program] = []
+
+    def __call__(self, values: list[Raw], results: list[Raw], stream: int) -> None:
+        """Launches on a stream of the device.
+
+        Args:
+            values: of every array argument, its shape and the addresses of its buffers (of scaled ones codes, then scales).
+            results: the same of every result.
+
+        Raises LaunchError for sizes that do not fit.
+        """
+        rows = [shape[0] if shape else None for shape, _ in values]
+        program = next((p for p in self._known if p.trace.serves(rows)), None)
+        if program is None:
+            program = self._specialized(rows)
+            self._known.append(program)
+        assert program.program is not None
+        program.program.run(values, results, self.device, stream)
 
 
 @overload

@@ -33,15 +33,20 @@ Status Courier::describe(Code code) const {
   return Error{"device " + std::to_string(device) + ": copies beside kernels: " + api.describe(code)};
 }
 
-Status Courier::copy(Pointer to, Pointer from, size_t bytes, Stream kernels) {
-  if (!bytes)
-    return {};
+Status Courier::follow(Stream kernels) {
   CurrentDevice current(api, context);
   std::lock_guard<std::mutex> lock(guard);
   Code code = api.eventRecord(before, kernels);
-  code = code ? code : api.streamWaitEvent(stream, before, 0);
-  code = code ? code : api.memcpyDtoDAsync(to, from, bytes, stream);
-  return describe(code);
+  return describe(code ? code : api.streamWaitEvent(stream, before, 0));
+}
+
+Status Courier::copy(Pointer to, Pointer from, size_t bytes, Stream kernels) {
+  if (!bytes)
+    return {};
+  if (Status status = follow(kernels); !status)
+    return status;
+  CurrentDevice current(api, context);
+  return describe(api.memcpyDtoDAsync(to, from, bytes, stream));
 }
 
 Status Courier::join(Stream kernels) {

@@ -17,6 +17,10 @@ public:
   ~Courier();
   Courier(const Courier &) = delete;
 
+  /// The stream of the copies, for what has its place among them.
+  Stream own() const { return stream; }
+  /// Lets copies from now on wait for all that a stream holds now.
+  Status follow(Stream stream);
   /// Copies `bytes` when all that `after` holds now is done. The target may be a peer's memory that is mapped here.
   Status copy(Pointer to, Pointer from, size_t bytes, Stream after);
   /// Lets what is put into a stream from now on wait for all copies.

@@ -16,7 +16,7 @@ from vernier.errors import VernierError
 
 from . import functions
 from .packing import Meter, nbytes, parts, rebuilt
-from .peers import ALIGNMENT, peer_memory
+from .peers import ALIGNMENT, chunks, peer_memory
 from .routing import Route
 
 
@@ -220,6 +220,24 @@ def _no_rows(element: str, width: int, device: torch.device) -> Any:
     return functions.encode(torch.empty(0, width, dtype=torch.bfloat16, device=device), element)
 
 
+def _addressed(matrix: torch.Tensor) -> torch.Tensor:
+    """The same numbers where kernels may read them."""
+    matrix = matrix.detach().contiguous()
+    return matrix.clone() if matrix.data_ptr() % 16 else matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+    """Parts of an index int32, one for each rank, each aligned as kernels want it."""
+
+    index: torch.Tensor
+    starts: list[int]
+
+    def part(self, rank: int, first: int, rows: int) -> tuple[tuple[int, ...], list[int]]:
+        """Some of a rank's, as a launch takes them."""
+        return (rows,), [self.index.data_ptr() + 4 * (self.starts[rank] + first)]
+
+
 @dataclasses.dataclass(frozen=True)
 class PeerPlan(_MovingPlan):
     """Rows are written to the memory of the ranks they go to; who reads them next brings them into the order of experts.
@@ -238,27 +256,33 @@ class PeerPlan(_MovingPlan):
         self, direction: str, x: torch.Tensor, element: str, weight: torch.Tensor | None = None
     ) -> tuple[Any, torch.Tensor | None]:
         """The first half of `to_experts`: rows as they arrive, with gaps, in memory that the next exchange writes to."""
-        like = _no_rows(element, x.shape[1], x.device)
+        like, x = _no_rows(element, x.shape[1], x.device), _addressed(x)
+        launch = functions.encode_rows.launcher(x, self._sources.index, element)
+        value = tuple(x.shape), [x.data_ptr()]
+
+        def make(to: int, first: int, rows: int, results: list[int], stream: int) -> None:
+            launch([value, self._sources.part(to, first, rows)], [((rows, x.shape[1]), results)], stream)
+
+        vectors = [] if weight is None else [weight.detach().contiguous()]
+        arrived = self._exchange(direction, parts(like), vectors, self.messages, make)
         count = len(parts(like))
-
-        def make(to: int, rows: slice, first: int, out: list[torch.Tensor]) -> None:
-            functions.encode_rows(x, self._sources[to][rows], element, out=rebuilt(like, out[:count]))
-            if weight is not None:
-                out[count].copy_(weight[first + rows.start : first + rows.stop])
-
-        arrived = self._exchange(direction, parts(like) + parts(weight), self.messages, make)
         return rebuilt(like, arrived[:count]), None if weight is None else arrived[count]
 
     def to_tokens(self, direction: str, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        def make(to: int, rows: slice, first: int, out: list[torch.Tensor]) -> None:
-            for value, target in zip(values, out):
-                if value.ndim == 2:
-                    functions.permute(value, self._backs[to][rows], out=target)
-                else:
-                    target.copy_(value[self.back[first + rows.start : first + rows.stop]])
+        matrices = [_addressed(value) for value in values if value.ndim == 2]
+        vectors = [value.detach()[self.back] for value in values if value.ndim == 1]
+        launches = [functions.permute.launcher(matrix, self._backs.index) for matrix in matrices]
+
+        def make(to: int, first: int, rows: int, results: list[int], stream: int) -> None:
+            index = self._backs.part(to, first, rows)
+            for launch, matrix, result in zip(launches, matrices, results):
+                value = tuple(matrix.shape), [matrix.data_ptr()]
+                launch([value, index], [((rows, matrix.shape[1]), [result])], stream)
 
         messages = [list(column) for column in zip(*self.messages)]
-        return tuple(self._exchange(direction, [value[:0] for value in values], messages, make))
+        moved = self._exchange(direction, [matrix[:0] for matrix in matrices], vectors, messages, make)
+        of_rank = {2: iter(moved[: len(matrices)]), 1: iter(moved[len(matrices) :])}
+        return tuple(next(of_rank[value.ndim]) for value in values)
 
     @functools.cached_property
     def _arrived(self) -> torch.Tensor:
@@ -270,12 +294,12 @@ class PeerPlan(_MovingPlan):
         return self._with_gaps(self.moved[self.exchange.rank], self.sent, self.route.place.long()).to(torch.int32)
 
     @functools.cached_property
-    def _sources(self) -> list[torch.Tensor]:
+    def _sources(self) -> _Pieces:
         """For each rank, the tokens of the rows that go there."""
         return self._pieces(self.moved[self.exchange.rank], self.sent, self.route.source)
 
     @functools.cached_property
-    def _backs(self) -> list[torch.Tensor]:
+    def _backs(self) -> _Pieces:
         """For each rank, the rows here that go back there."""
         return self._pieces(self.moved[:, self.exchange.rank], self.received, self.back.to(torch.int32))
 
@@ -291,72 +315,75 @@ class PeerPlan(_MovingPlan):
         shifts = torch.repeat_interleave(gaps.cumsum(0) - gaps, counts, output_size=sum(lengths))
         return index + shifts[index]
 
-    def _pieces(self, counts: torch.Tensor, lengths: list[int], index: torch.Tensor) -> list[torch.Tensor]:
-        """Parts of an index, one for each rank, each aligned as kernels want it."""
+    def _pieces(self, counts: torch.Tensor, lengths: list[int], index: torch.Tensor) -> _Pieces:
         starts = [0, *itertools.accumulate(map(self._above, lengths))]
         every = torch.arange(len(index), device=index.device)
         apart = index.new_zeros(starts[-1]).scatter_(0, self._with_gaps(counts, lengths, every), index)
-        return [apart[start : start + length] for start, length in zip(starts, lengths)]
+        return _Pieces(apart, starts)
 
     def _exchange(
-        self, direction: str, likes: list[torch.Tensor], messages: list[list[int]],
-        make: Callable[[int, slice, int, list[torch.Tensor]], None],
+        self, direction: str, likes: list[torch.Tensor], vectors: list[torch.Tensor], messages: list[list[int]],
+        make: Callable[[int, int, int, list[int], int], None],
     ) -> list[torch.Tensor]:  # fmt: skip
-        """Everyone puts its rows, messages[from][to] of them, into the memory of the others, its own last.
+        """Everyone puts its rows, messages[from][to] of them, into the memory of the others.
+
+        From the first kernel on, Python must be faster than the wire: there are addresses in place of tensors.
 
         Args:
-            likes: tensors without rows, like those that a message is made of.
-            make: makes some of the rows for a rank, the first of which is row `first` of all that leave, in tensors for them.
+            likes: tensors without rows, like those that rows are made of.
+            vectors: numbers of rows, in the order in which rows leave.
+            make: launches a kernel for some of the rows for a rank: their first and their number, the address of the first one in
+                each tensor, the stream.
         """
         rank, ranks = self.exchange.rank, self.exchange.ranks
-        widths = [math.prod(like.shape[1:]) * like.element_size() for like in likes]
+        sent, wanted = messages[rank], likes + vectors
+        widths = [math.prod(like.shape[1:]) * like.element_size() for like in wanted]
         heights = [sum(self._above(row[to]) for row in messages) for to in range(ranks)]
         # Of the tensors in each rank's memory, and the end of the last.
-        offsets = [
+        ends = [
             [0, *itertools.accumulate(-(-height * width // ALIGNMENT) * ALIGNMENT for width in widths)] for height in heights
         ]
+        above = [sum(self._above(row[to]) for row in messages[:rank]) for to in range(ranks)]
         assert self.exchange.group is not None
         memory = peer_memory(self.exchange.group, self.by_expert.device)
+        # What goes to one rank lies together here, as aligned as there.
+        largest = max((self._above(rows) for to, rows in enumerate(sent) if to != rank), default=0)
+        here = [0, *itertools.accumulate(-(-largest * width // ALIGNMENT) * ALIGNMENT for width in widths[: len(likes)])]
 
-        self.exchange.run(direction, lambda: memory.reserve(max(ends[-1] for ends in offsets)))
-        begun = False
+        def places(to: int) -> list[int]:
+            return [memory.address(to) + end + above[to] * width for end, width in zip(ends[to], widths)]
 
-        def begin() -> None:
-            """Nobody reads what came last any more."""
-            nonlocal begun
-            if not begun:
-                begun = True
-                self.exchange.run(direction, memory.barrier)
+        def put_vectors(to: int) -> None:
+            first = sum(sent[:to])
+            for place, vector, width in zip(places(to)[len(likes) :], vectors, widths[len(likes) :]):
+                memory.put(place, vector.data_ptr() + first * width, sent[to] * width)
 
-        def tensors(to: int, first: int, rows: int) -> list[torch.Tensor]:
-            return [
-                memory.part(to, offset + first * width, (rows, *like.shape[1:]), like.dtype)
-                for offset, width, like in zip(offsets[to], widths, likes)
-            ]
+        def send(to: int, staging: int) -> None:
+            begins, targets = [staging + offset for offset in here], places(to)
+            for first, rows in chunks(sent[to]):
+                make(
+                    to,
+                    first,
+                    rows,
+                    [begin + first * width for begin, width in zip(begins, widths)][: len(likes)],
+                    memory.stream(),
+                )
+                memory.put(targets[0] + first * widths[0], begins[0] + first * widths[0], rows * widths[0])
+            for i in range(1, len(likes)):  # a few bytes a row: together
+                memory.put(targets[i], begins[i], sent[to] * widths[i])
+            put_vectors(to)
 
-        def send(to: int, rows: int, first: int) -> None:
-            above = sum(self._above(row[to]) for row in messages[:rank])
-            chunks = memory.chunks(rows) if to != rank else []
-            if not chunks:
-                begin()
-                make(to, slice(0, rows), first, tensors(to, above, rows))
-                return
-            here = [like.new_empty((rows, *like.shape[1:])) for like in likes]
-            places = [offset + above * width for offset, width in zip(offsets[to], widths)]
-            for chunk in chunks:
-                part = [tensor[chunk] for tensor in here]
-                make(to, chunk, first, part)
-                begin()
-                memory.put(to, places[0] + chunk.start * widths[0], part[0])
-            for place, tensor in zip(places[1:], here[1:]):  # a few bytes a row: together
-                memory.put(to, place, tensor)
-
+        self.exchange.run(direction, lambda: memory.reserve(max(end[-1] for end in ends)))
+        self.exchange.run(direction, memory.open)
         try:
-            for to in [*range(rank + 1, ranks), *range(rank), rank]:
-                if messages[rank][to]:
-                    send(to, messages[rank][to], sum(messages[rank][:to]))
+            others = [to for to in [*range(rank + 1, ranks), *range(rank)] if sent[to]]
+            stagings = [torch.empty(here[-1], dtype=torch.uint8, device=self.by_expert.device) for _ in others]
+            for to, staging in zip(others, stagings):
+                send(to, staging.data_ptr())
+            if sent[rank]:
+                make(rank, 0, sent[rank], places(rank)[: len(likes)], memory.stream())
+                put_vectors(rank)
         finally:  # also where this rank has failed: the others wait
-            begin()
-            self.exchange.run(direction, memory.barrier)
-        self.count(direction, sum(messages[rank]) * sum(widths))
-        return tensors(rank, 0, heights[rank])
+            self.exchange.run(direction, memory.close)
+        self.count(direction, sum(sent) * sum(widths))
+        return [memory.part(end, (heights[rank], *like.shape[1:]), like.dtype) for end, like in zip(ends[rank], wanted)]

@@ -13,19 +13,30 @@ import vernier as vn
 from .policy import FORMATS
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+class Compiled:
     """`vn.jit`, under its own name (vernier::...) in a profile."""
-    jitted = vn.jit(function)
-    label = f"vernier::{function.__name__}"
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._jitted = vn.jit(function)
+        self._label = f"vernier::{function.__name__}"
+        self._launchers: dict[Any, Callable[..., None]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named(self._jitted, *args, **kwargs)
+
+    def launcher(self, *args: Any) -> Callable[..., None]:
+        """Launches by addresses (`vernier.jit.Launcher`) for tensors of these types and columns, with these constants."""
+        kind = tuple((a.dtype, a.shape[1:], a.device) if isinstance(a, torch.Tensor) else a for a in args)
+        if kind not in self._launchers:
+            self._launchers[kind] = functools.partial(self._named, self._jitted.launcher(*args))
+        return self._launchers[kind]
+
+    def _named(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
-            return jitted(*args, **kwargs)
-        with torch.profiler.record_function(label):
-            return jitted(*args, **kwargs)
-
-    return call
+            return run(*args, **kwargs)
+        with torch.profiler.record_function(self._label):
+            return run(*args, **kwargs)
 
 
 def _scaled(value: Any) -> bool:
@@ -52,63 +63,63 @@ def _swiglu(gate_up: Any, weight: Any) -> Any:
     return h if weight is None else h * weight[:, None]
 
 
-@compiled
+@Compiled
 def encode(x: Any, element: str) -> Any:
     """[M, N] in BF16, or quantised in blocks along rows."""
     return _encoded(x, element)
 
 
-@compiled
+@Compiled
 def encode_rows(x: Any, source: Any, element: str) -> Any:
     """Rows of a plain matrix in the order of `source` int32 [P], in BF16 or quantised."""
     return _encoded(vn.permute(x, source), element)
 
 
-@compiled
+@Compiled
 def permute(x: Any, source: Any) -> Any:
     """Rows, plain or scaled, in the order of `source` int32 [P]."""
     return vn.permute(x, source)
 
 
-@compiled
+@Compiled
 def encode_twice(x: Any, element: str, compute: str) -> Any:
     """[M, N] quantised, and as the operand that this is read as."""
     kept = _encoded(x, element)
     return kept, vn.requantize(kept, FORMATS[compute])
 
 
-@compiled
+@Compiled
 def permute_twice(x: Any, source: Any, compute: str) -> Any:
     """Scaled rows in the order of `source`, and as the operand that these are read as."""
     kept = vn.permute(x, source)
     return kept, vn.requantize(kept, FORMATS[compute])
 
 
-@compiled
+@Compiled
 def combine(y: Any, place: Any, dtype: Any) -> Any:
     """[P, N], int32 [T, k] -> [T, N]: the sum of each token's rows, in FP32 and in the order of k, then in `dtype`."""
     return vn.cast(vn.unpermute(y, place), dtype)
 
 
-@compiled
+@Compiled
 def multiply(x: Any, w: Any, offsets: Any, compute: str) -> Any:
     """[M, K], [E, N, K] -> BF16 [M, N]."""
     return vn.grouped_matmul(_operand(x, compute), w, offsets, vn.bfloat16)
 
 
-@compiled
+@Compiled
 def weight_gradient(dy: Any, x: Any, offsets: Any, compute: str) -> Any:
     """[M, N], [M, K] -> FP32 [E, N, K]."""
     return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets)
 
 
-@compiled
+@Compiled
 def add_weight_gradient(dy: Any, x: Any, offsets: Any, compute: str, gradient: Any) -> Any:
     """The same, added to a gradient FP32 [E, N, K]."""
     return vn.grouped_wgrad(_operand(dy, compute), _operand(x, compute), offsets, accumulate=gradient)
 
 
-@compiled
+@Compiled
 def first_product(rows: Any, w1: Any, offsets: Any, weight: Any, compute: str, kept: tuple[str, ...]) -> Any:
     """Gate and up, and SwiGLU: [M, H], [E, 2I, H] -> h in the format that is computed in, h in each of `kept` that begins with
     "h:", gate and up in each that begins with "g:"."""
@@ -121,7 +132,7 @@ def first_product(rows: Any, w1: Any, offsets: Any, weight: Any, compute: str, k
     return tuple(results)
 
 
-@compiled
+@Compiled
 def swiglu_gradient(dy: Any, w2: Any, offsets: Any, gate_up: Any, weight: Any, compute: str, hidden: bool) -> Any:
     """[M, H], turned weights [E, I, H], gate and up [M, 2I] -> gradient of gate and up in the format that is computed in;
     with a routing weight its gradient, FP32 [M]; with `hidden`, SwiGLU's result once more."""
@@ -139,7 +150,7 @@ def swiglu_gradient(dy: Any, w2: Any, offsets: Any, gate_up: Any, weight: Any, c
     return tuple(results)
 
 
-@compiled
+@Compiled
 def transpose(x: Any) -> Any:
     """[M, N] -> [N, M], plain or in square blocks."""
     return vn.transpose(x)

@@ -4,6 +4,7 @@ processes on a CPU."""
 from __future__ import annotations
 
 import abc
+import ctypes
 import math
 import os
 import tempfile
@@ -38,25 +39,30 @@ class PeerMemory(abc.ABC):
             self.bytes = max(2 * self.bytes, math.ceil(1.25 * size / (1 << 20)) << 20, 1 << 20)
             self._buffers = self._allocate()
 
-    def part(self, rank: int, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """A tensor in a rank's memory, `offset` bytes from its beginning (a multiple of the type's size)."""
+    def address(self, rank: int) -> int:
+        """Of the first byte of a rank's memory, as this process sees it."""
+        return self._buffers[rank].data_ptr()
+
+    def part(self, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A tensor in this rank's memory, `offset` bytes from its beginning (a multiple of the type's size)."""
         size = math.prod(shape) * dtype.itemsize
-        return self._buffers[rank][offset : offset + size].view(dtype).reshape(shape)
-
-    def chunks(self, rows: int) -> list[slice]:
-        """Parts of rows for another rank: each may be `put` while the next is made. Of multiples of 16 rows, but for the last.
-
-        Without any, rows are made in the other rank's memory.
-        """
-        return []
-
-    def put(self, rank: int, offset: int, source: torch.Tensor) -> None:
-        """Copies what the stream of the last barrier makes to another rank's memory, until the next barrier."""
-        self.part(rank, offset, tuple(source.shape), source.dtype).copy_(source)
+        return self._buffers[self.rank][offset : offset + size].view(dtype).reshape(shape)
 
     @abc.abstractmethod
-    def barrier(self) -> None:
-        """What any rank has put into its stream comes before what any puts there after it."""
+    def open(self) -> None:
+        """Collective. What was put into this rank's stream until now comes before what any rank puts into the memory of others."""
+
+    @abc.abstractmethod
+    def put(self, to: int, source: int, size: int) -> None:
+        """Copies bytes that this rank's stream has made to an address in another rank's memory."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Collective. What any rank has put or made comes before what is put into this rank's stream from now on."""
+
+    @abc.abstractmethod
+    def stream(self) -> int:
+        """The stream into which kernels are put between `open` and `close`."""
 
     @abc.abstractmethod
     def _allocate(self) -> list[torch.Tensor]:
@@ -66,17 +72,29 @@ class PeerMemory(abc.ABC):
 GROWTH = 1.65
 """Of parts that are sent: how much faster one is made than sent, so that the next is there when the one before has left."""
 
+LEAST_ROWS = 1024
+"""Rows for another rank that are worth two parts."""
+
+
+def chunks(rows: int) -> list[tuple[int, int]]:
+    """Parts of rows for another rank, each of which is put while the next is made: the first and the number of rows. The first
+    ones are multiples of 16."""
+    first = int(rows / (1 + GROWTH)) // 16 * 16 if rows >= LEAST_ROWS else 0
+    return [(begin, end - begin) for begin, end in ((0, first), (first, rows)) if begin < end]
+
 
 class GpuPeerMemory(PeerMemory):
     """PyTorch's symmetric memory: buffers that every GPU of the group maps. Its barrier runs on the device.
 
     Rows for other ranks are made here and copied by the copy engines. Where a kernel stored 62 MB of MXFP4 over NVLink itself, two
-    H200 took 193 us, and a kernel on another stream came after it all the same; copies take 160, beside kernels.
+    H200 took 193 us, and a kernel on another stream came after it all the same; copies take 160, beside kernels. Ranks agree that
+    memory is free in the stream of the copies, while the first rows are made.
     """
 
     def __init__(self, group: dist.ProcessGroup, device: torch.device) -> None:
         super().__init__(group, device)
         self._courier = _vernier.Courier(torch.cuda.current_device() if device.index is None else device.index)
+        self._aside = torch.cuda.ExternalStream(self._courier.stream, device)
         self._stream: torch.cuda.Stream | None = None
         # What was given up stays mapped: somebody may still read or write there. Each is half of the next at most.
         self._retired: list[object] = []
@@ -90,21 +108,31 @@ class GpuPeerMemory(PeerMemory):
         self._addresses = list(self._handle.buffer_ptrs)
         return [self._handle.get_buffer(rank, (self.bytes,), torch.uint8) for rank in range(self.ranks)]
 
-    def chunks(self, rows: int) -> list[slice]:
-        first = int(rows / (1 + GROWTH)) // 16 * 16 if rows >= 1024 else 0
-        return [slice(a, b) for a, b in ((0, first), (first, rows)) if a < b]
+    def address(self, rank: int) -> int:
+        return self._addresses[rank]
 
-    def put(self, rank: int, offset: int, source: torch.Tensor) -> None:
+    def stream(self) -> int:
         assert self._stream is not None
-        size = source.numel() * source.element_size()
-        self._courier.copy(self._addresses[rank] + offset, source.data_ptr(), size, self._stream.cuda_stream)
+        return self._stream.cuda_stream
 
-    def barrier(self) -> None:
+    def open(self) -> None:
         stream = torch.cuda.current_stream(self.device)
-        self._courier.join(stream.cuda_stream)
         if self._stream is not None and stream != self._stream:
             stream.wait_stream(self._stream)
         self._stream = stream
+        self._courier.follow(stream.cuda_stream)
+        with torch.cuda.stream(self._aside):
+            self._handle.barrier(timeout_ms=TIMEOUT_MS)
+
+    def put(self, to: int, source: int, size: int) -> None:
+        self._courier.copy(to, source, size, self.stream())
+
+    def close(self) -> None:
+        stream = torch.cuda.current_stream(self.device)
+        if self._stream is not None and stream != self._stream:
+            stream.wait_stream(self._stream)
+        self._stream = stream
+        self._courier.join(stream.cuda_stream)
         self._handle.barrier(timeout_ms=TIMEOUT_MS)
 
 
@@ -126,8 +154,17 @@ class HostPeerMemory(PeerMemory):
             os.rmdir(str(folder[0]))
         return buffers
 
-    def barrier(self) -> None:
+    def open(self) -> None:
         dist.barrier(group=self.group)
+
+    def put(self, to: int, source: int, size: int) -> None:
+        ctypes.memmove(to, source, size)
+
+    def close(self) -> None:
+        dist.barrier(group=self.group)
+
+    def stream(self) -> int:
+        return 0
 
 
 _known: dict[tuple[dist.ProcessGroup, torch.device], PeerMemory] = {}
