@@ -88,7 +88,8 @@ def lit(_: bool) -> Outcome:
 
 
 def unit(_: bool) -> Outcome:
-    return counted((str(BUILD / "bin" / "runtime_test"), "--gtest_brief=1"), r"\[  PASSED  \] (\d+) test", r"(\d+) FAILED TEST")
+    programs = [(str(BUILD / "bin" / name), "--gtest_brief=1") for name in ("runtime_test", "device_test")]
+    return total(*(counted(program, r"\[  PASSED  \] (\d+) test", r"(\d+) FAILED TEST") for program in programs))
 
 
 def pytest(_: bool) -> Outcome:

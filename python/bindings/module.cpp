@@ -1,9 +1,9 @@
 // vernier._vernier: the compiler and the runtime for Python. Thin: text, numbers and addresses cross here, arrays do not.
 #include "compiler/API/Compiler.h"
 #include "python/bindings/FastCalls.h"
+#include "python/bindings/SideStreams.h"
 #include "runtime/Bundle.h"
 #include "runtime/ThreadPool.h"
-#include "runtime/cuda/Courier.h"
 #include "runtime/cuda/DeviceProgram.h"
 
 #include <pybind11/pybind11.h>
@@ -217,38 +217,7 @@ PYBIND11_MODULE(_vernier, m) {
           raise(launchError, status.error().message);
       },
       py::arg("device"), py::arg("stream"));
-  using runtime::cuda::Courier;
-  auto launched = [](const runtime::Status &status) {
-    if (!status)
-      raise(launchError, status.error().message);
-  };
-  py::class_<Courier>(m, "Courier")
-      .def(py::init([](int device) {
-             runtime::Result<std::unique_ptr<Courier>> courier = Courier::make(device);
-             if (!courier)
-               raise(launchError, courier.error().message);
-             return std::move(*courier);
-           }),
-           py::arg("device"))
-      .def_property_readonly("stream", [](const Courier &courier) { return reinterpret_cast<uintptr_t>(courier.own()); })
-      .def(
-          "follow",
-          [launched](Courier &courier, uintptr_t stream) {
-            launched(courier.follow(reinterpret_cast<runtime::cuda::Stream>(stream)));
-          },
-          py::arg("stream"))
-      .def(
-          "copy",
-          [launched](Courier &courier, uintptr_t to, uintptr_t from, size_t bytes, uintptr_t after) {
-            launched(courier.copy(to, from, bytes, reinterpret_cast<runtime::cuda::Stream>(after)));
-          },
-          py::arg("to"), py::arg("from_"), py::arg("bytes"), py::arg("after"))
-      .def(
-          "join",
-          [launched](Courier &courier, uintptr_t stream) {
-            launched(courier.join(reinterpret_cast<runtime::cuda::Stream>(stream)));
-          },
-          py::arg("stream"));
+  python::bindSideStreams(m);
   m.def(
       "add_to_bundle",
       [](const Program &program, const std::string &folder, const std::string &key) {

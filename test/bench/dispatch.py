@@ -3,9 +3,9 @@
     torchrun --nproc-per-node 2 test/bench/dispatch.py [--record FILE]
 
 32768 rows of 7168 on every rank, spread evenly over the experts of all; row counts are known. "bytes" is NCCL's all-to-all alone,
-of rows that lie ready in one buffer. "collective" and "peers" are what vernier.torch does from BF16 rows to rows in the order of
-experts: quantise, permute, pack, exchange, unpack; or quantise and permute into the peers' memory, and gather. "sent" is the first
-part of the latter, after which rows have arrived. Medians of 20, in microseconds, of the slowest rank. Then one layer's loss with
+of rows that lie ready in one buffer. "collective", "messages" and "peers" are what vernier.torch does from BF16 rows to rows in the
+order of experts: quantise, permute, pack, exchange, unpack; or quantise and permute part by part while parts before travel, by NCCL
+or into the peers' memory, and gather. "sent by" is the first part of the latter two, after which rows have arrived. Medians of 20, in microseconds, of the slowest rank. Then one layer's loss with
 experts over the ranks, by both ways, and on one.
 """
 
@@ -23,8 +23,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from vernier.torch import GroupedExperts
-from vernier.torch.exchange import Exchange
+from vernier.torch.exchange import TRANSPORTS, Exchange
 from vernier.torch.packing import parts
+from vernier.torch.parts import PartsPlan
 from vernier.torch.routing import route
 
 ROWS, HIDDEN, EXPERTS = 32768, 7168, 16
@@ -49,7 +50,7 @@ def microseconds(work: Callable[[], Any]) -> float:
 
 
 def losses(mode: str) -> list[float]:
-    """Of one layer, experts over the ranks by collectives, in the peers' memory, and all of them here, for the same rows."""
+    """Of one layer, experts over the ranks by every transport, and all of them here, for the same rows."""
     torch.manual_seed(0)
     rank, ranks, experts = dist.get_rank(), dist.get_world_size(), 8
     w1, w2 = torch.randn(experts, 1024, 1024, device="cuda") / 32, torch.randn(experts, 1024, 512, device="cuda") / 23
@@ -58,8 +59,8 @@ def losses(mode: str) -> list[float]:
     weights = torch.rand(ranks, 3000, 2, device="cuda")[rank]
     mine = slice(rank * experts // ranks, (rank + 1) * experts // ranks)
     found = []
-    for group, peers, pair in ((dist.group.WORLD, False, (w1[mine], w2[mine])), (dist.group.WORLD, True, (w1[mine], w2[mine])),
-                                (None, False, (w1, w2))):  # fmt: skip
+    for group, transport, pair in [*((dist.group.WORLD, name, (w1[mine], w2[mine])) for name in TRANSPORTS),
+                                   (None, "collective", (w1, w2))]:  # fmt: skip
         leaf = x.clone().requires_grad_()
         layer = GroupedExperts(
             1024,
@@ -67,7 +68,7 @@ def losses(mode: str) -> list[float]:
             experts,
             policy=mode,
             group=group,
-            peers=peers,
+            transport=transport,
             parameters=(torch.nn.Parameter(pair[0]), torch.nn.Parameter(pair[1])),
         )
         loss = layer(leaf, choices, weights).float().square().mean()
@@ -99,26 +100,33 @@ def main() -> int:
             dist.all_to_all_single(arrived, ready)
 
         routed = route(choices, EXPERTS)
-        plans = {way: Exchange(EXPERTS, dist.group.WORLD, peers=way == "peers").plan(routed) for way in ("collective", "peers")}
+        plans = {way: Exchange(EXPERTS, dist.group.WORLD, transport=way).plan(routed) for way in TRANSPORTS}
         there = {way: plan.to_experts("dispatch", x, mode)[0] for way, plan in plans.items()}
-        same = [torch.equal(a, b) for a, b in zip(*(parts(value) for value in there.values()))]
-        assert all(same), f"{mode}: the two ways give other bytes"
+        same = [
+            torch.equal(part, first)
+            for value in there.values()
+            for part, first in zip(parts(value), parts(there["collective"]))
+        ]
+        assert all(same), f"{mode}: transports give other bytes"
         row: dict[str, Any] = {"bytes": microseconds(alone)}
         for way, plan in plans.items():
             row[way] = microseconds(functools.partial(plan.to_experts, "dispatch", x, mode))
-        row["sent"] = microseconds(functools.partial(plans["peers"].send, "dispatch", x, mode))
+        for way, plan in plans.items():
+            if isinstance(plan, PartsPlan):
+                row[f"sent by {way}"] = microseconds(functools.partial(plan.send, "dispatch", x, mode))
         record["results"][mode] = row
         if dist.get_rank() == 0:
             print(f"{mode:6} {ROWS * width / 1e6:7.1f} MB " + "".join(f"  {k} {v:8.1f} us" for k, v in row.items()), flush=True)
     for mode in BYTES:
         record["results"][mode]["losses"] = found = losses(mode)
         if dist.get_rank() == 0:
-            print(f"{mode:6} loss and mean square of its gradient: {found[:2]} by collectives, {found[2:4]} by peers, "
-                  f"{found[4:]} on one rank", flush=True)  # fmt: skip
+            ways = ", ".join(f"{found[2 * i : 2 * i + 2]} {way}" for i, way in enumerate((*TRANSPORTS, "on one rank")))
+            print(f"{mode:6} loss and mean square of its gradient: {ways}", flush=True)
     if dist.get_rank() == 0:
         speed = {
             name: record["results"]["fp8"]["bytes"] / record["results"]["mxfp4"][name]
-            for name in ("sent", "peers", "collective")
+            for name in record["results"]["mxfp4"]
+            if name not in ("bytes", "losses")
         }
         record["over_fp8_bytes"] = speed
         print("MXFP4 with quantisation against NCCL's FP8 bytes: " + ", ".join(f"{k} {v:.2f}x" for k, v in speed.items()))

@@ -8,14 +8,16 @@ import time
 import pytest
 import torch
 import torch.distributed as dist
-from vernier.torch import ExchangeError, GroupedExperts, MoE, functions, peers
+from vernier.torch import ExchangeError, GroupedExperts, MoE, functions
+from vernier.torch import transport as transports
+from vernier.torch.exchange import TRANSPORTS
 
 from recipes.moe import parallel
 
 MODES = ("bf16", "fp8", "mxfp4")
 
 
-def _split_against_whole(mode, rows, through_peers):
+def _split_against_whole(mode, rows, transport):
     """One layer's experts over the ranks against the same experts on one."""
     rank = dist.get_rank()
     generator = torch.Generator().manual_seed(3)
@@ -27,7 +29,7 @@ def _split_against_whole(mode, rows, through_peers):
     mine = slice(2 * rank, 2 * rank + 2)
     layers = [
         GroupedExperts(
-            128, 128, 4, policy=mode, group=group, peers=through_peers, parameters=tuple(map(torch.nn.Parameter, parts))
+            128, 128, 4, policy=mode, group=group, transport=transport, parameters=tuple(map(torch.nn.Parameter, parts))
         )
         for group, parts in ((dist.group.WORLD, (w1[mine].clone(), w2[mine].clone())), (None, (w1, w2)))
     ]
@@ -45,21 +47,19 @@ def _split_against_whole(mode, rows, through_peers):
 
 
 def _all_splits():
-    peers.LEAST_ROWS = 32  # rows go in two parts
-    cases = [
-        (mode, rows, through_peers) for mode in MODES for rows in ((50, 50), (50, 0), (0, 0)) for through_peers in (False, True)
-    ]
+    transports.LEAST_ROWS = 32  # rows go in two parts
+    cases = [(mode, rows, transport) for mode in MODES for rows in ((50, 50), (50, 0), (0, 0)) for transport in TRANSPORTS]
     return {case: _split_against_whole(*case) for case in cases}
 
 
 def test_experts_on_two_ranks_compute_what_one_computes():
     for rank, results in enumerate(parallel.run(2, _all_splits)):
-        for (mode, rows, through_peers), (error, sent) in results.items():
+        for (mode, rows, transport), (error, sent) in results.items():
             # The blocks of a weight gradient start elsewhere when rows of two ranks lie side by side.
-            assert error < (1e-5 if mode == "bf16" else 0.05), (mode, rows, through_peers)
+            assert error < (1e-5 if mode == "bf16" else 0.05), (mode, rows, transport)
             a_row = {"bf16": 256, "fp8": 129, "mxfp4": 68}[mode] + 4  # and a routing weight
             gradient = {"bf16": 256, "fp8": 129, "mxfp4": 129}[mode]
-            assert sent == (2 * rows[rank] * a_row, 2 * rows[rank] * gradient), (mode, rows, through_peers)
+            assert sent == (2 * rows[rank] * a_row, 2 * rows[rank] * gradient), (mode, rows, transport)
 
 
 def _both_wrapped():
@@ -105,8 +105,8 @@ def _apart(function, *args):
     return [process.exitcode for process in processes]
 
 
-def _die_or_wait(folder, through_peers):
-    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, peers=through_peers)
+def _die_or_wait(folder, transport):
+    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, transport=transport)
     x, choices = torch.randn(8, 128), torch.zeros(8, 2, dtype=torch.int64)
     layer(x, choices, torch.ones(8, 2))
     if dist.get_rank() == 1:
@@ -118,10 +118,10 @@ def _die_or_wait(folder, through_peers):
         raise
 
 
-@pytest.mark.parametrize("through_peers", [False, True])
-def test_a_dead_peer_ends_the_others_with_a_message(through_peers, tmp_path):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_dead_peer_ends_the_others_with_a_message(transport, tmp_path):
     start = time.time()
-    other, killed = _apart(_die_or_wait, tmp_path, through_peers)
+    other, killed = _apart(_die_or_wait, tmp_path, transport)
     assert killed == -signal.SIGKILL and other not in (0, None) and time.time() - start < 60
     assert "rank 0 of 2, exchange 2 (" in (tmp_path / "report").read_text()
 
@@ -130,8 +130,8 @@ def _raises(*_, **__):
     raise MemoryError("only here")
 
 
-def _fail_on_one(folder):
-    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, peers=True)
+def _fail_on_one(folder, transport):
+    layer = GroupedExperts(128, 128, 4, group=dist.group.WORLD, transport=transport)
     if dist.get_rank() == 1:
         functions.encode_rows.launcher = lambda *_: _raises
     try:
@@ -141,28 +141,32 @@ def _fail_on_one(folder):
         raise
 
 
-def test_an_error_of_one_rank_is_its_own(tmp_path):
+@pytest.mark.parametrize("transport", ["messages", "peers"])
+def test_an_error_of_one_rank_is_its_own(transport, tmp_path):
     """And the other does not wait for a time-out."""
     start = time.time()
-    codes = _apart(_fail_on_one, tmp_path)
+    codes = _apart(_fail_on_one, tmp_path, transport)
     assert all(code not in (0, None) for code in codes) and time.time() - start < 28
     assert (tmp_path / "1").read_text() == "MemoryError: only here"
     assert (tmp_path / "0").read_text().startswith("ExchangeError: rank 0 of 2, exchange 1 (combine)")
 
 
-def _no_rows_at_first():
-    return _split_against_whole("mxfp4", (0, 0), True)
+def _no_rows_at_first(transport):
+    return _split_against_whole("mxfp4", (0, 0), transport)
 
 
-def test_a_first_exchange_without_rows():
-    for error, sent in parallel.run(2, _no_rows_at_first):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_first_exchange_without_rows(transport):
+    for error, sent in parallel.run(2, _no_rows_at_first, transport):
         assert error == 0 and sent == (0, 0)
 
 
 def _three_experts():
     with pytest.raises(ValueError, match="expected the 3 experts to divide among 2 ranks"):
         GroupedExperts(128, 128, 3, group=dist.group.WORLD)
+    with pytest.raises(ValueError, match="expected a transport of collective, messages, peers, but got 'pigeons'"):
+        GroupedExperts(128, 128, 4, group=dist.group.WORLD, transport="pigeons")
 
 
-def test_experts_that_do_not_divide_are_refused():
+def test_what_cannot_be_spread_is_refused():
     parallel.run(2, _three_experts)

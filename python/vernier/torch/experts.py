@@ -145,7 +145,7 @@ class GroupedExperts(nn.Module):
         experts: of the whole layer; rank r of R holds experts r * E / R and on.
         policy: a `Policy`, "bf16", "fp8" or "mxfp4".
         group: the process group of expert parallelism; None: one rank.
-        peers: whether ranks write to one another's memory, on one host, rather than through collectives.
+        transport: how rows get from rank to rank: "collective", "messages" or "peers" (see `Exchange`).
         dtype: of the parameters, float32 or bfloat16.
         parameters: existing [E, 2I, H] and [E, H, I] to take instead of new ones.
 
@@ -156,7 +156,7 @@ class GroupedExperts(nn.Module):
     """
 
     def __init__(self, hidden: int, intermediate: int, experts: int, *, policy: Policy | str = "mxfp4",
-                 group: dist.ProcessGroup | None = None, peers: bool = False, dtype: torch.dtype = torch.float32,
+                 group: dist.ProcessGroup | None = None, transport: str = "collective", dtype: torch.dtype = torch.float32,
                  device: Any = None, meter: Meter | None = None, parameters: tuple[nn.Parameter, nn.Parameter] | None = None) -> None:  # fmt: skip
         super().__init__()
         for name, size in (("hidden", hidden), ("intermediate", intermediate)):
@@ -164,7 +164,7 @@ class GroupedExperts(nn.Module):
                 raise ValueError(f"expected {name} to be a multiple of 128, the side of a weight block, but got {size}")
         self.policy = policy_of(policy)
         self.meter = meter or Meter()
-        self.exchange = Exchange(experts, group, self.meter, peers)
+        self.exchange = Exchange(experts, group, self.meter, transport)
         local = self.exchange.local_experts
         if parameters is None:
             parameters = (

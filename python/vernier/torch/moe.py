@@ -66,7 +66,7 @@ class MoE(nn.Module):
         shared: number of shared experts; they are computed as one of `shared` times the intermediate size.
         policy: of the experts: a `Policy`, "bf16", "fp8" or "mxfp4".
         group: the process group of expert parallelism; None: every expert is here.
-        peers: whether ranks write to one another's memory, on one host (see `GroupedExperts`).
+        transport: how rows get from rank to rank (see `GroupedExperts`).
         score, normalize: of the router (see `Router`).
         dtype: of the experts' parameters, float32 or bfloat16.
 
@@ -75,14 +75,14 @@ class MoE(nn.Module):
     """
 
     def __init__(self, hidden: int, intermediate: int, experts: int, top_k: int, *, shared: int = 0, policy: Policy | str = "mxfp4",
-                 group: dist.ProcessGroup | None = None, peers: bool = False,
+                 group: dist.ProcessGroup | None = None, transport: str = "collective",
                  score: Literal["softmax", "sigmoid"] = "softmax", normalize: bool = True,
                  dtype: torch.dtype = torch.float32, device: Any = None) -> None:  # fmt: skip
         super().__init__()
         self.meter = Meter()
         common: dict[str, Any] = {"policy": policy_of(policy), "dtype": dtype, "device": device, "meter": self.meter}
         self.router = Router(hidden, experts, top_k, score=score, normalize=normalize, device=device)
-        self.experts = GroupedExperts(hidden, intermediate, experts, group=group, peers=peers, **common)
+        self.experts = GroupedExperts(hidden, intermediate, experts, group=group, transport=transport, **common)
         self.shared = SharedExpert(hidden, shared * intermediate, **common) if shared else None
 
     @property
