@@ -14,6 +14,7 @@ MODES: tuple[Mode, ...] = ("bf16", "fp8", "mxfp4")
 GateUp = Literal["stored", "fp8", "recompute"]
 Kept = Literal["stored", "recompute"]
 Recompute = Literal["nothing", "experts", "layers"]
+Transport = Literal["collective", "messages", "peers"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class TrainConfig:
         hidden: what is kept of SwiGLU's result for fc2's weight gradient: "stored" as the mode has it (which in fp8 is not at all),
             or "recompute" from gate and up.
         recompute: what activation checkpointing runs again in the backward pass: nothing, the experts, or whole layers.
+        transport: how rows get from rank to rank: "collective", "messages" or "peers" (`vernier.torch.GroupedExperts`).
         steps, batch: optimiser steps, and sequences a step and rank.
         warmup: steps of linear warm-up; the rate then falls along a cosine to a tenth.
     """
@@ -63,6 +65,7 @@ class TrainConfig:
     gate_up: GateUp = "stored"
     hidden: Kept = "stored"
     recompute: Recompute = "nothing"
+    transport: Transport = "collective"
     steps: int = 300
     batch: int = 8
     learning_rate: float = 2e-3

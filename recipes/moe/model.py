@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from vernier.torch import Meter, MoE, Policy
 
-from .config import ModelConfig, Recompute
+from .config import ModelConfig, Recompute, Transport
 
 
 class Attention(nn.Module):
@@ -55,13 +55,14 @@ def _draw(moe: MoE, layers: int, seed: int) -> None:
 class Layer(nn.Module):
     """Attention and a mixture of experts, each behind a norm and beside the residual. [B, S, H] -> [B, S, H]."""
 
-    def __init__(self, config: ModelConfig, policy: Policy, group: dist.ProcessGroup | None, recompute: Recompute) -> None:
+    def __init__(self, config: ModelConfig, policy: Policy, group: dist.ProcessGroup | None, recompute: Recompute,
+                 transport: Transport) -> None:  # fmt: skip
         super().__init__()
         self.recompute = recompute
         self.norm1, self.norm2 = nn.RMSNorm(config.hidden), nn.RMSNorm(config.hidden)
         self.attention = Attention(config)
         self.moe = MoE(config.hidden, config.intermediate, config.experts, config.top_k, shared=config.shared, policy=policy,
-                       group=group)  # fmt: skip
+                       group=group, transport=transport)  # fmt: skip
 
     def _experts(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_autocast_enabled(x.device.type):
@@ -88,13 +89,13 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, policy: Policy, *, group: dist.ProcessGroup | None = None,
-                 recompute: Recompute = "nothing", seed: int = 0) -> None:  # fmt: skip
+                 recompute: Recompute = "nothing", transport: Transport = "collective", seed: int = 0) -> None:  # fmt: skip
         super().__init__()
         torch.manual_seed(seed)
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.layers = nn.ModuleList(Layer(config, policy, group, recompute) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Layer(config, policy, group, recompute, transport) for _ in range(config.layers))
         for number, layer in enumerate(self.layers):
             _draw(layer.moe, config.layers, seed * 1000 + number)  # type: ignore[arg-type]
         self.norm = nn.RMSNorm(config.hidden)

@@ -89,9 +89,9 @@ class Trainer:
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if self.ranks > 1 else 0
         group = dist.group.WORLD if self.ranks > 1 else None
-        self.model = Transformer(model, config.policy, group=group, recompute=config.recompute, seed=config.seed).to(
-            self.device
-        )
+        self.model = Transformer(
+            model, config.policy, group=group, recompute=config.recompute, transport=config.transport, seed=config.seed
+        ).to(self.device)
         parameters = list(self.model.parameters())
         decayed, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(

@@ -38,15 +38,15 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(mode, tmp_path):
         Trainer(SMALL, dataclasses.replace(config, seed=1)).load(tmp_path / "checkpoint.pt")
 
 
-def _parallel_losses(mode):
-    trainer = Trainer(SMALL, TrainConfig(mode=mode, **SHORT))
+def _parallel_losses(mode, transport="collective"):
+    trainer = Trainer(SMALL, TrainConfig(mode=mode, transport=transport, **SHORT))
     record = trainer.run()
     return record.losses, record.wire_bytes_per_step
 
 
-@pytest.mark.parametrize("mode", ("bf16", "mxfp4"))
-def test_two_processes_train_alike_and_send_little(mode):
-    (losses, wire), (other, _) = parallel.run(2, _parallel_losses, mode)
+@pytest.mark.parametrize(("mode", "transport"), [("bf16", "collective"), ("mxfp4", "messages")])
+def test_two_processes_train_alike_and_send_little(mode, transport):
+    (losses, wire), (other, _) = parallel.run(2, _parallel_losses, mode, transport)
     assert losses == other and losses[-1] < losses[0]
     rows = SHORT["batch"] * SMALL.sequence * SMALL.top_k * SMALL.layers
     per_row = {"bf16": 2 * SMALL.hidden, "mxfp4": SMALL.hidden // 2 + SMALL.hidden // 32}[mode]
