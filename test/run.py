@@ -96,7 +96,7 @@ def pytest(_: bool) -> Outcome:
     return counted((sys.executable, "-m", "pytest", "-q"), r"(\d+) passed", r"(\d+) failed")
 
 
-BITS = ("conversions", "rows", "fusion", "products", "epilogues", "out")
+BITS = ("conversions", "rows", "fusion", "products", "epilogues", "prologues", "out")
 
 
 def emulated(_: bool) -> Outcome:

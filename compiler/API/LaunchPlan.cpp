@@ -251,11 +251,14 @@ private:
   static std::string productSchedule(func::FuncOp function) {
     std::string text = "matrix product";
     function.walk([&](hopper::RolesOp roles) {
-      auto tile = [](hopper::CopyOp copy) { return llvm::cast<hopper::StagedType>(copy.getTile()); };
-      SmallVector<hopper::CopyOp> copies;
-      roles.getTiles().walk([&](hopper::CopyOp copy) { copies.push_back(copy); });
-      text += " of tiles of " + std::to_string(tile(copies[0]).getRows()) + " x " + std::to_string(tile(copies[1]).getRows()) +
-              " x " + std::to_string(tile(copies[0]).getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
+      roles.getCompute().walk([&](hopper::MultiplyOp multiply) {
+        hopper::StagedType left = multiply.getA().getType(), right = multiply.getB().getType();
+        text += " of tiles of " + std::to_string(left.getRows()) + " x " + std::to_string(right.getRows()) + " x " +
+                std::to_string(left.getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
+        return WalkResult::interrupt();
+      });
+      if (roles.getMakeLayout())
+        text += ", the left ones made by threads";
       if (int64_t cluster = hopper::clusterOf(function); cluster > 1)
         text += ", clusters of " + std::to_string(cluster);
     });

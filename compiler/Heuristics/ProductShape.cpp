@@ -27,6 +27,9 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   // Scales of columns, one each, are registers too; and so are those of many blocks, which fewer threads fetch where one warp
   // brings what sums are added to.
   shape.slabs = needs.scaleRows == 1 || needs.panels > 1 || (needs.adds && needs.scaledBlocks > 2) ? 1 : 2;
+  // So are numbers that are made; codes that stay codes need few, and leave room where little becomes of the result.
+  if (needs.madeBits && (needs.madeBits > 8 || needs.passedBits > 16 || needs.encodes))
+    shape.slabs = 1;
   if (wish.slabs)
     shape.slabs = std::min(shape.slabs, wish.slabs);
   if (wish.band)
@@ -36,8 +39,12 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   constexpr int64_t manyGroups = 16;
   if (needs.adds && needs.results >= manyGroups)
     shape.cluster = 1;
-  if (wish.cluster)
+  if (needs.madeBits) { // every block makes the tiles that it multiplies
+    shape.cluster = 1;
+    shape.makeRows = 16; // a row of each thread: there are few registers for more
+  } else if (wish.cluster) {
     shape.cluster = wish.cluster;
+  }
   // Otherwise two blocks share 5 tiles: at 1400 TFLOPS, tiles of 256 x 128 would read 8 TB/s from the L2 cache, which gives
   // less.
   if (needs.cols && needs.cols <= shape.cols)

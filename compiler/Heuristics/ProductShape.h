@@ -18,6 +18,8 @@ struct ProductNeeds {
   int64_t matrices = 1;     ///< that they read, panels of the product among them.
   bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
   bool adds = false;        ///< whether sums are added to a matrix, which the copy engine can bring.
+  int64_t madeBits = 0;     ///< an element, of the widest numbers that threads make the left operand from; 0: it is fetched.
+  bool encodes = false;     ///< whether some of the result becomes codes.
   bool copied = false;      ///< whether the copy engine can take the result away.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.
@@ -37,6 +39,7 @@ struct ProductShape {
   int64_t buffers = 1; ///< pieces of slabs, all panels of them, that may be on their way.
   /// Of those that finish.
   int64_t vector = 8, finishRows = 8;
+  int64_t makeRows = 0; ///< of the left operand, that threads make at once; 0: it is fetched.
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }
@@ -44,6 +47,12 @@ struct ProductShape {
   hopper::LayoutAttr finishLayout(mlir::MLIRContext *context) const {
     return hopper::LayoutAttr::get(context, finishRows, passedCols(), hopper::kWarpgroup * vector / passedCols(),
                                    passedCols() / vector, vector, 1, 0);
+  }
+  /// Of those that make staged rows of elements of so many bits: each makes 16 bytes of a row at a time.
+  hopper::LayoutAttr makeLayout(mlir::MLIRContext *context, int64_t bits) const {
+    constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, bytes = 16, across = rowBytes / bytes;
+    return hopper::LayoutAttr::get(context, makeRows, rowBytes * 8 / bits, hopper::kWarpgroup / across, across,
+                                   bytes * 8 / bits, 1, 0);
   }
 };
 

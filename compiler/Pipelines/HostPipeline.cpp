@@ -24,7 +24,7 @@ void vernier::buildFused(OpPassManager &manager, const PipelineOptions &options)
   function.addPass(createCSEPass());
   mx::FuseKernelsOptions fuse;
   fuse.maxKernels = options.maxKernels;
-  fuse.epilogues = options.target == Target::SM90a;
+  fuse.aroundProducts = options.target == Target::SM90a;
   fuse.fuse = options.fuse;
   function.addPass(mx::createFuseKernels(fuse));
 }

@@ -106,6 +106,7 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::LoadScalesOp one) { return loadScales(one); })
                         .Case([&](hopper::PutScalesOp one) { return putScales(one); })
                         .Case([&](hopper::CommitOp one) { return commit(one); })
+                        .Case([&](hopper::PutMadeOp one) { return putMade(one); })
                         .Case([&](hopper::ReadScalesOp one) { return readScales(one); })
                         .Case([&](hopper::AwaitOp one) { return await(one); })
                         .Case([&](hopper::StagedOp one) { return staged(one); })
@@ -287,9 +288,7 @@ void Distribution::barrier() {
     NVVM::Barrier0Op::create(b, loc);
     return;
   }
-  constexpr int64_t computing = 1, finishing = 2; // barrier 0 is the block's
-  NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(finishes ? finishing : computing), i32(layout.threads()),
-                          NVVM::BarrierReductionAttr(), Value());
+  NVVM::BarrierOp::create(b, loc, TypeRange{}, i32(sideBarrier), i32(layout.threads()), NVVM::BarrierReductionAttr(), Value());
 }
 
 Value Distribution::sharedPointer(int64_t offset, Value bytes) {

@@ -72,7 +72,9 @@ private:
     int64_t entry = 0, computing = 0, fetching = 0, finishing = 0;
   };
   RegisterShares shareRegisters(hopper::RolesOp op, int64_t consumers);
-  mlir::LogicalResult finish(hopper::RolesOp op, int64_t first);
+  /// What threads from `first` on run, with a layout of their own.
+  mlir::LogicalResult within(hopper::LayoutAttr other, int64_t first, mlir::Region &region);
+  mlir::Value isFirst(); ///< of the threads of the side that is emitted.
   mlir::LogicalResult acquire(hopper::AcquireOp op);
   mlir::LogicalResult await(hopper::AwaitOp op);
   mlir::LogicalResult release(hopper::ReleaseOp op);
@@ -96,12 +98,15 @@ private:
   mlir::LogicalResult loadScales(hopper::LoadScalesOp op);
   mlir::LogicalResult putScales(hopper::PutScalesOp op);
   mlir::LogicalResult commit(hopper::CommitOp op);
+  mlir::LogicalResult putMade(hopper::PutMadeOp op);
   mlir::LogicalResult readScales(hopper::ReadScalesOp op);
   mlir::Value scaleOf(mlir::Value word, mlir::Value at);
   /// Of the warpgroup that fetches, one thread of the first warp fetches tiles, one of the second fills places, where they are
   /// filled, and all of the other warps fetch scales: each that of its number, and every scaleThreads()-th after it. No warp
-  /// has two tasks: its threads would wait for one another.
-  int64_t scaleThreads() { return hopper::kWarpgroup - (roles.fills() ? 2 : 1) * 32; }
+  /// has two tasks: its threads would wait for one another. But where tiles are made, all have the same ones, in the same
+  /// order.
+  int64_t scaleThreads() { return makes() ? hopper::kWarpgroup : hopper::kWarpgroup - (roles.fills() ? 2 : 1) * 32; }
+  bool makes() { return bool(roles.getMakeLayout()); }
   int64_t heldScales(int64_t count); ///< of so many, by each thread that fetches them.
 
   // --- PassedTiles.cpp ---
@@ -173,7 +178,7 @@ private:
   Slot currentSlot;                  ///< that the consumer is in.
   mlir::Value lastSums;              ///< results of the last product.
   mlir::Value warpgroup;             ///< of a thread that computes, i32.
-  bool finishes = false;             ///< whether the side that is emitted finishes tiles.
+  int64_t sideBarrier = 1;           ///< at which the threads of the side that is emitted meet.
   Place taken;                       ///< of the tiles that it took.
   mlir::Value nextIsFull;            ///< a variable: not 0 where the next slot is known to be full.
   std::array<mlir::Value, 3> ring;   ///< variables of the side that a thread is on: its next slot.

@@ -160,6 +160,44 @@ void Distribution::pass(Value tile, int64_t firstCol, hopper::PassedType passed,
   }
 }
 
+/// Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged); scales block by block.
+LogicalResult Distribution::putMade(hopper::PutMadeOp op) {
+  CodeWords words(b, loc);
+  VectorType tile = tileType(op.getValue());
+  Value to = stagedPointer(slots.lookup(op.getSlot()), op.getOffset()), first = coordinate(op.getRow());
+  auto at = [&](Value bytes) -> Value {
+    return LLVM::GEPOp::create(b, loc, to.getType(), b.getI8Type(), to, ValueRange{bytes});
+  };
+  if (auto scales = llvm::dyn_cast<hopper::ScalesType>(op.getTarget())) {
+    int64_t rows = scales.getCount() / tile.getDimSize(1);
+    OpBuilder::InsertionGuard guard(b);
+    if (Value owns = ownsGrid(tile))
+      b.setInsertionPointToStart(scf::IfOp::create(b, loc, owns, /*withElse=*/false).thenBlock());
+    for (auto [i, part] : llvm::enumerate(parts(op.getValue())))
+      for (int64_t j = 0, n = layout.localCols(tile.getDimSize(1)); j < n; ++j) {
+        Value row = words.add(first, itemRow(layout.itemOf(int64_t(i), tile.getDimSize(0))));
+        Value block = words.add(gridColumn(tile.getDimSize(1)), i32(layout.colOffset(j, tile.getDimSize(1))));
+        Value place = words.mul(words.add(words.mul(block, i32(rows)), row), i32(4));
+        LLVM::StoreOp::create(b, loc, extract(part, j), at(place));
+      }
+    return success();
+  }
+  for (auto [i, part] : llvm::enumerate(parts(op.getValue()))) {
+    auto type = llvm::cast<VectorType>(part.getType());
+    int64_t count = type.getNumElements() * type.getElementTypeBitWidth() / 32, perPiece = 4;
+    Value row = words.add(first, itemRow(int64_t(i)));
+    Value start = words.mul(row, i32(hopper::StagedType::kRowBytes)), turn = words.bitAnd(row, i32(7));
+    Value all = vector::BitCastOp::create(b, loc, VectorType::get({count}, b.getI32Type()), part);
+    Value piece = words.mul(threadCol, i32(count / perPiece));
+    for (int64_t word = 0; word < count; word += perPiece) {
+      Value here = words.bitXor(words.add(piece, i32(word / perPiece)), turn);
+      Value four = vector::ExtractStridedSliceOp::create(b, loc, all, word, perPiece, 1);
+      LLVM::StoreOp::create(b, loc, four, at(words.add(start, words.mul(here, i32(16)))), 16);
+    }
+  }
+  return success();
+}
+
 /// What the copy engine moves at once, of a tile that lies at an address: where it lies, and its column and row of the matrix.
 void Distribution::eachPart(hopper::PassedType tile, Value address, Value firstRow, Value firstCol,
                             llvm::function_ref<void(Value, ValueRange)> move) {

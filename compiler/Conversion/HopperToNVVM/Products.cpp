@@ -99,6 +99,9 @@ LogicalResult Distribution::groupTile(hopper::GroupTileOp op) {
 
 LogicalResult Distribution::copy(hopper::CopyOp op) {
   hopper::StagedType tile = op.copied(source);
+  OpBuilder::InsertionGuard guard(b);
+  if (makes())
+    b.setInsertionPointToStart(scf::IfOp::create(b, loc, isFirst(), /*withElse=*/false).thenBlock());
   Value map = tensorMap(op.getMemref(), tile);
   Slot slot = slots.lookup(op.getSlot());
   Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;

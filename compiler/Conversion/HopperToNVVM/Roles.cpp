@@ -129,11 +129,15 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     scf::IfOp others = when(arith::CmpIOp::create(b, loc, CmpIPredicate::ult, thread, i32(fetching)), true);
     b.setInsertionPointToStart(others.elseBlock());
     registers(shares.finishing);
-    if (failed(finish(op, fetching)))
+    if (failed(within(*op.getFinishLayout(), fetching, op.getFinish())))
       return failure();
     b.setInsertionPointToStart(others.thenBlock());
   }
   registers(shares.fetching);
+  if (makes()) {
+    firstScaleThread = 0; // of the side's numbers
+    return within(*op.getMakeLayout(), consumers, op.getScales());
+  }
   auto side = [&](Value condition, Region &region, bool tiles) {
     OpBuilder::InsertionGuard inner(b);
     b.setInsertionPointToStart(when(condition).thenBlock());
@@ -197,7 +201,8 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
       scales = std::max(scales, layout.localCols(tileType(read.getResult()).getDimSize(1)));
   });
   constexpr int64_t leastFetching = 40, usualFetching = 48, leastFinishing = 40, columnScales = 16;
-  int64_t addresses = handOvers > 1 ? 15 : 7; // several slabs are counted, and left out where there are few rows
+  // Several slabs are counted, and left out where there are few rows; blocks of a cluster tell one another.
+  int64_t addresses = handOvers > 1 && !makes() ? 15 : 7;
   int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
   // Where more than copies is made of tiles, every register there lets more numbers be on their way.
   bool makes = op.getFinish()
@@ -212,6 +217,10 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
           least = slack < usualFetching ? leastFetching : usualFetching;
   int64_t mostFetching = std::clamp<int64_t>(slack, least, makes ? usualFetching : 96);
   shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
+  // What is made passes through registers on its way; nothing else needs them more.
+  constexpr int64_t making = 64, usualFinishing = 48;
+  if (op.getMakeLayout())
+    shares.fetching = std::max(making, (all - needed * computingGroups - usualFinishing) / 2 / unit * unit);
   int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
   shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
   shares.finishing =
@@ -219,8 +228,7 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
   return shares;
 }
 
-/// The side that finishes, whose first thread is `first`.
-LogicalResult Distribution::finish(hopper::RolesOp op, int64_t first) {
+LogicalResult Distribution::within(hopper::LayoutAttr other, int64_t first, Region &region) {
   auto setLayout = [&](hopper::LayoutAttr next, Value number) {
     layout = next, V = next.lanes(), items = next.items(), thread = number;
     threadRow = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(layout.getThreadCols())));
@@ -228,18 +236,22 @@ LogicalResult Distribution::finish(hopper::RolesOp op, int64_t first) {
   };
   hopper::LayoutAttr computing = layout;
   Value all = thread, row = threadRow, col = threadCol;
-  setLayout(*op.getFinishLayout(), arith::SubIOp::create(b, loc, thread, i32(first)));
-  finishes = true;
-  LogicalResult done = block(op.getFinish().front());
+  setLayout(other, arith::SubIOp::create(b, loc, thread, i32(first)));
+  ++sideBarrier; // barrier 0 is the block's, 1 of those that compute
+  LogicalResult done = block(region.front());
   layout = computing, V = computing.lanes(), items = computing.items();
   thread = all, threadRow = row, threadCol = col;
-  finishes = false;
   return done;
 }
 
+Value Distribution::isFirst() { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(0)); }
+
 LogicalResult Distribution::acquire(hopper::AcquireOp op) {
   Slot slot = nextSlot(/*full=*/false);
-  if (fetchesTiles)
+  OpBuilder::InsertionGuard guard(b);
+  if (makes())
+    b.setInsertionPointToStart(scf::IfOp::create(b, loc, isFirst(), /*withElse=*/false).thenBlock());
+  if (fetchesTiles || makes())
     NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot.barriers, true), i32(int64_t(roles.getTileBytes())),
                                            NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
   slots[op.getSlot()] = slot;

@@ -87,6 +87,8 @@ LogicalResult Distribution::putScales(hopper::PutScalesOp op) {
 }
 
 LogicalResult Distribution::commit(hopper::CommitOp op) {
+  if (makes()) // for the tensor cores to see
+    fenceProxy();
   NVVM::MBarrierArriveOp::create(b, loc, b.getI64Type(), barrierOf(slots.lookup(op.getSlot()).barriers, true), Value());
   return success();
 }

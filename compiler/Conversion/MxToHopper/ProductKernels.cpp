@@ -123,6 +123,51 @@ private:
     return hopper::FetchOp::create(b, loc, type, e.inputBuffer(operand.value), row, k, multicast);
   }
 
+  /// Whether the left operand is made in this kernel.
+  bool isMade() { return e.ops.contains(left.value); }
+
+  /// A tile of the left operand for columns from `k` on: a few rows at a time, as the rows of any other kernel. Of a scaled
+  /// one, also scales: for each panel those of rows times that of its columns, where there is one, or else once.
+  hopper::MakeOp make(const Tile &tile, Value rightMatrix, Value k) {
+    auto type = hopper::StagedType::get(b.getContext(), shape.rows(), depth, left.element);
+    hopper::LayoutAttr layout = shape.makeLayout(b.getContext(), left.element.getIntOrFloatBitWidth());
+    SmallVector<Type> scales(!left.format     ? 0
+                             : scalesOfRows() ? shape.panels
+                                              : 1,
+                             left.format ? hopper::ScalesType::get(b.getContext(), shape.rows() * blocksOf(left)) : Type());
+    auto op = hopper::MakeOp::create(b, loc, type, scales, layout);
+    OpBuilder::InsertionGuard guard(b);
+    Block *block = b.createBlock(&op.getBody(), {}, {b.getIndexType()}, {loc});
+    e.within(layout, [&] {
+      // Parts beyond the tile's rows repeat its first ones: nobody looks at them.
+      Value skipped = block->getArgument(0), inside = cmp(CmpIPredicate::ult, skipped, tile.rows);
+      Value from = arith::SelectOp::create(b, loc, inside, skipped, e.index(0));
+      Value count = arith::MinUIOp::create(b, loc, arith::SubIOp::create(b, loc, tile.rows, from), e.index(e.R));
+      e.beginTile({e.add(tile.firstRow, from), count, tile.blockIndex});
+      TileValue value = e.matrix(left.value, e.tileRows(), {k, {}}, 0);
+      SmallVector<Value> made;
+      for (size_t panel = 0; panel < scales.size(); ++panel) {
+        Value rows = e.lanes.scaleValue(value.scales);
+        if (scalesOfRows()) {
+          ScalePlace place = scalePlace(right, rightMatrix, firstColOf(int64_t(panel)), k, /*perRow=*/false);
+          Value row = e.rowNumber(arith::MinUIOp::create(b, loc, place.row, e.addTo(place.limit, -1)), 1);
+          Value byte = hopper::LoadOp::create(b, loc, e.tile(1, 1, b.getI8Type()), place.buffer, row, Value(), place.col,
+                                              Value(), Value(), 1);
+          Value factor = e.lanes.scaleValue(e.lanes.widen(byte));
+          rows = timesFactor(rows, e.expandLike(factor, rows));
+        }
+        made.push_back(rows);
+      }
+      hopper::MadeOp::create(b, loc, value.data, made);
+    });
+    return op;
+  }
+
+  /// Two scales near the ends of their range must not make a NaN of a sum that is 0.
+  Value timesFactor(Value scales, Value factors) {
+    return arith::MinimumFOp::create(b, loc, arith::MulFOp::create(b, loc, scales, factors), e.lanes.f32(scales, 0x1p127));
+  }
+
   /// Where scales of an operand lie: of rows from `row` on, below `limit`, one for `height` rows; in matrix `matrix` of
   /// several.
   struct ScalePlace {
@@ -217,7 +262,8 @@ private:
         leftMatrix = rightMatrix = e.add(summed.firstBlock, e.divide(k, mx::TransposeOp::kBlock));
         k = arith::AndIOp::create(b, loc, k, e.index(mx::TransposeOp::kBlock - depth));
       }
-      Value a = fetch(left, rowIn(left, leftMatrix, tile.firstRow), k, shape.rows(), shape.cluster > 1);
+      hopper::MakeOp made = isMade() ? make(tile, rightMatrix, k) : hopper::MakeOp();
+      Value a = made ? made.getTile() : fetch(left, rowIn(left, leftMatrix, tile.firstRow), k, shape.rows(), shape.cluster > 1);
       SmallVector<Value> panels;
       for (int64_t panel = 0; panel < shape.panels; ++panel)
         panels.push_back(fetch(right, rowIn(right, rightMatrix, firstColOf(panel)), k, shape.cols, /*multicast=*/false));
@@ -226,7 +272,7 @@ private:
         for (auto [i, sum] : llvm::enumerate(next))
           sum = multiply(a, panels[panelOf(i)], sum, slabOf(i), 0, depth);
       else
-        addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k), a, panels);
+        addScaled(next, fetchScales(tile, leftMatrix, rightMatrix, k, made), a, panels);
       scf::YieldOp::create(b, loc, next);
     }
     // Those that fetch are here a ring's length ahead: early enough, and not so early that operands drive it out of the cache.
@@ -291,7 +337,7 @@ private:
   }
 
   /// Whether the kernel's results are made from the product's rather than that alone.
-  bool hasEpilogue() const { return e.ops.ops.size() > 1; }
+  bool hasEpilogue() const { return e.ops.outputs.size() > 1 || e.ops.outputs.front() != result; }
 
   /// Whether the copy engine may bring whole slabs to or from a matrix in the result's shape.
   bool copies(Value matrix) {
@@ -335,8 +381,9 @@ private:
     llvm::SetVector<Value> found;
     if (Value addend = op.getAddend())
       found.insert(addend);
+    llvm::SetVector<Operation *> ahead = e.ops.aheadOfProduct();
     for (Operation *beside : e.ops.ops)
-      if (beside != op && !llvm::isa<mx::PermuteOp, mx::BroadcastOp>(beside))
+      if (beside != op && !ahead.contains(beside) && !llvm::isa<mx::PermuteOp, mx::BroadcastOp>(beside))
         for (Value operand : beside->getOperands())
           if (!e.ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2)
             found.insert(operand);
@@ -374,13 +421,18 @@ private:
   /// Columns of both operands that are summed before they are scaled.
   int64_t blockDepth() const { return std::min(left.format.getBlockCols(), right.format.getBlockCols()); }
 
-  /// Of every panel.
-  SmallVector<Scales> fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k) {
+  /// Of every panel; those of rows that were made are given.
+  SmallVector<Scales> fetchScales(const Tile &tile, Value leftMatrix, Value rightMatrix, Value k, hopper::MakeOp made) {
     SmallVector<Scales> scales;
     for (int64_t panel = 0; panel < shape.panels; ++panel) {
-      ScalePlace rows = scalePlace(left, leftMatrix, tile.firstRow, k, /*perRow=*/true);
       ScalePlace cols = scalePlace(right, rightMatrix, firstColOf(panel), k, /*perRow=*/false);
-      if (!columnScales() && scaleCols() == 1)
+      if (made) {
+        scales.push_back(scalesOfRows() ? Scales{made.getScales()[size_t(panel)], {}}
+                                        : Scales{made.getScales().front(), fetchScales(right, cols, scaleCols())});
+        continue;
+      }
+      ScalePlace rows = scalePlace(left, leftMatrix, tile.firstRow, k, /*perRow=*/true);
+      if (scalesOfRows())
         scales.push_back({fetchScales(left, rows, shape.rows(), &cols), {}});
       else
         scales.push_back({fetchScales(left, rows, shape.rows()), fetchScales(right, cols, scaleCols())});
@@ -406,9 +458,7 @@ private:
       for (auto [i, sum] : llvm::enumerate(sums)) {
         Value row = rows[i]; // times that of the columns only when its turn comes: these are many
         if (Value factors = cols[panelOf(i)]; factors && !columnScales()) {
-          row = arith::MulFOp::create(b, loc, e.expand(row, e.R, scaleCols()), e.expand(factors, e.R, scaleCols()));
-          // Two scales near the ends of their range must not make a NaN of a sum that is 0.
-          row = arith::MinimumFOp::create(b, loc, row, e.lanes.f32(row, 0x1p127));
+          row = timesFactor(e.expand(row, e.R, scaleCols()), e.expand(factors, e.R, scaleCols()));
         }
         Value product = multiply(a, panels[panelOf(i)], {}, slabOf(i), k, blockDepth());
         if (columnScales())
@@ -420,6 +470,8 @@ private:
 
   /// Of a tile: scales of its columns.
   int64_t scaleCols() const { return std::max<int64_t>(1, shape.cols / right.format.getBlockRows()); }
+  /// Whether one of columns serves a tile, so that scales of rows can be multiplied with it as they are staged.
+  bool scalesOfRows() const { return !columnScales() && scaleCols() == 1; }
   /// As many as columns: too many to be multiplied with those of all rows first.
   bool columnScales() const { return right.format.getBlockRows() == 1; }
 

@@ -61,14 +61,25 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   mx::KernelOps ops = mx::KernelOps::of(kernel);
   Value addend = op.getAddend();
   needs.adds = addend && reachable(op, addend);
-  needs.copied = ops.ops.size() == 1 && (!addend || needs.adds) && reachable(op, op->getResult(0));
+  bool alone = ops.outputs.size() == 1 && ops.outputs.front() == op->getResult(0);
+  needs.copied = alone && (!addend || needs.adds) && reachable(op, op->getResult(0));
+  needs.encodes = llvm::any_of(ops.outputs, [](Value output) { return llvm::isa<mx::ScaledType>(output.getType()); });
   for (Value output : ops.outputs)
     needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
+  // What the left operand is made from: the widest matrix that is read for it.
+  llvm::SetVector<Operation *> ahead = ops.aheadOfProduct();
+  for (Operation *op : ahead) {
+    if (!llvm::isa<mx::RequantizeOp, mx::PermuteOp, mx::SliceOp>(op))
+      needs.madeBits = std::max<int64_t>(needs.madeBits, 32);
+    for (Value operand : op->getOperands())
+      if (!ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2)
+        needs.madeBits = std::max(needs.madeBits, bitsOf(operand.getType()));
+  }
   llvm::SmallDenseSet<Value> read;
   int64_t conversions = 0;
   // Blocks beside the product: those that are computed, and those that are read.
   for (Operation *beside : ops.ops) {
-    if (beside == op)
+    if (beside == op || ahead.contains(beside))
       continue;
     for (Value operand : beside->getOperands())
       if (!ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2 && read.insert(operand).second)

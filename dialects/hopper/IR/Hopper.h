@@ -50,7 +50,7 @@ int64_t clusterOf(mlir::Operation *function);
 /// Threads of a block: those of the layout; where there are roles, a warpgroup that fetches, and one that finishes, if any
 /// does.
 int64_t threadsOf(mlir::Operation *function);
-/// The layout of tiles where an operation stands: that of what finishes around it, or the function's.
+/// The layout of tiles where an operation stands: that of what finishes or makes tiles around it, or the function's.
 LayoutAttr layoutAt(mlir::Operation *op);
 } // namespace vernier::hopper
 

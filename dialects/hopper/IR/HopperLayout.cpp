@@ -109,8 +109,14 @@ LayoutAttr vernier::hopper::layoutAt(Operation *op) {
   for (Operation *inner = op, *around = op->getParentOp(); around; inner = around, around = around->getParentOp()) {
     if (auto finish = llvm::dyn_cast<FinishOp>(around))
       return finish.getLayout();
-    if (auto roles = llvm::dyn_cast<RolesOp>(around); roles && inner->getParentRegion() == &roles.getFinish())
-      return *roles.getFinishLayout();
+    if (auto make = llvm::dyn_cast<MakeOp>(around))
+      return make.getLayout();
+    if (auto roles = llvm::dyn_cast<RolesOp>(around)) {
+      if (inner->getParentRegion() == &roles.getFinish())
+        return *roles.getFinishLayout();
+      if (inner->getParentRegion() == &roles.getScales() && roles.getMakeLayout())
+        return *roles.getMakeLayout();
+    }
     if (auto layout = around->getAttrOfType<LayoutAttr>(kLayout))
       return layout;
   }

@@ -143,6 +143,30 @@ LogicalResult FinishOp::verify() {
   return success();
 }
 
+LogicalResult MakeOp::verify() {
+  LayoutAttr layout = getLayout();
+  StagedType tile = getTile().getType();
+  if (layout.threads() != kWarpgroup || layout.getCols() != tile.getCols() || tile.getRows() % layout.getRows())
+    return emitOpError() << "expected a layout of " << kWarpgroup << " threads over " << tile.getCols()
+                         << " columns, whose rows divide " << tile.getRows() << ", but got " << layout;
+  auto made = llvm::dyn_cast<MadeOp>(getBody().front().getTerminator());
+  if (getBody().getNumArguments() != 1 || !getBody().getArgument(0).getType().isIndex() || !made)
+    return emitOpError() << "expected a region that takes a row and ends in hopper.made";
+  VectorType rows = tileOf(made.getTile());
+  if (rows != VectorType::get({layout.getRows(), tile.getCols()}, tile.getElement()))
+    return emitOpError() << "expected " << layout.getRows() << " rows of " << tile << ", but got " << rows;
+  if (getScales().size() != made.getScales().size())
+    return emitOpError() << "expected " << getScales().size() << " scales of its rows, but got " << made.getScales().size();
+  for (auto [whole, part] : llvm::zip(getScales(), made.getScales())) {
+    VectorType scales = tileOf(part);
+    if (scales.getDimSize(0) != layout.getRows() ||
+        scales.getDimSize(1) * tile.getRows() != llvm::cast<ScalesType>(whole.getType()).getCount())
+      return emitOpError() << "expected scales of " << layout.getRows() << " rows that make " << whole.getType() << ", but got "
+                           << scales;
+  }
+  return success();
+}
+
 LogicalResult ReadPassedOp::verify() {
   VectorType result = tileOf(getResult());
   PassedType tile = getTile().getType();

@@ -179,6 +179,40 @@ def Hopper_ScalesType : TypeDef<Hopper_Dialect, "Scales"> {
   let extraClassDeclaration = "int64_t bytes() const { return getCount() * 4; }";
 }
 
+def Hopper_MakeOp : Hopper_Op<"make", [SingleBlock, MemoryEffects<[MemRead]>]> {
+  let summary = "a tile of an operand that threads make, a few rows at a time";
+  let description = [{
+    What `hopper.fetch` would bring if it lay in memory: the region, in which tiles have the given layout, gives the rows from its
+    argument on, as many as the layout has, and runs for every such part of the result's rows. It may give FP32 scales too, of every
+    row one for each block of its columns: `scales[j * rows + r]` is that of row r and block j.
+    `hopper-specialize-warps` gives it to the warps that fetch.
+
+    Constraints:
+    1. the layout has 128 threads and the result's columns, and its rows divide those of the result;
+    2. what `hopper.made` gives has the layout's rows.
+
+    Example:
+    ```mlir
+    %a, %s = hopper.make layout <32 x 128, threads = 32 x 4, vector = 32, rowGroup = 1> {
+    ^bb0(%skipped: index):
+      ...
+      hopper.made %codes, %scales : vector<32x128xf8E4M3FN>, vector<32x1xf32>
+    } : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.scales<256>
+    ```
+  }];
+  let arguments = (ins Hopper_LayoutAttr:$layout);
+  let results = (outs Hopper_StagedType:$tile, Variadic<Hopper_ScalesType>:$scales);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "`layout` $layout $body attr-dict `:` type($tile) (`,` type($scales)^)?";
+  let hasVerifier = 1;
+}
+
+def Hopper_MadeOp : Hopper_Op<"made", [Terminator, Pure, HasParent<"MakeOp">]> {
+  let summary = "rows of a tile that was made, and their scales";
+  let arguments = (ins AnyVectorOfNonZeroRank:$tile, Variadic<VectorOfRankAndType<[2], [F32]>>:$scales);
+  let assemblyFormat = "$tile (`,` $scales^)? attr-dict `:` type($tile) (`,` type($scales)^)?";
+}
+
 def Hopper_FetchScalesOp : Hopper_Op<"fetch_scales", [AttrSizedOperandSegments, MemoryEffects<[MemRead]>]> {
   let summary = "scales of neighbouring rows to shared memory";
   let description = [{
@@ -270,6 +304,9 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
     one thread more runs ahead of both sides: it fills empty places with what tiles are added to, and then says that they may be
     written to.
 
+    With `make`, threads with the layout `makeLayout`, a whole warpgroup, run `scales`: they make tiles of the slots too, and one of
+    them starts the copies. `tiles` is empty then.
+
     Example:
     ```mlir
     hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
@@ -290,12 +327,12 @@ def Hopper_RolesOp : Hopper_Op<"roles", [NoTerminator]> {
   }];
   let arguments = (ins I64Attr:$stages, I64Attr:$bytes, I64Attr:$tileBytes, DefaultValuedAttr<I64Attr, "0">:$passedBytes,
                    DefaultValuedAttr<I64Attr, "0">:$buffers, OptionalAttr<Hopper_LayoutAttr>:$finishLayout,
-                   OptionalAttr<I64Attr>:$shared);
+                   OptionalAttr<Hopper_LayoutAttr>:$makeLayout, OptionalAttr<I64Attr>:$shared);
   let regions = (region SizedRegion<1>:$tiles, AnyRegion:$scales, SizedRegion<1>:$compute, AnyRegion:$finish,
                  VariadicRegion<SizedRegion<1>>:$fill);
   let assemblyFormat = [{
     `stages` $stages `bytes` $bytes `tiles` $tileBytes (`passed` $passedBytes^ `buffers` $buffers)? (`layout` $finishLayout^)?
-    (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish (`fill` $fill^)?
+    (`make` $makeLayout^)? (`shared` $shared^)? attr-dict `tiles` $tiles `scales` $scales `compute` $compute `finish` $finish (`fill` $fill^)?
   }];
   let extraClassDeclaration = [{
     static constexpr int64_t kBarrierBytes = 8;
@@ -361,8 +398,15 @@ def Hopper_PutScalesOp : Hopper_Op<"put_scales", [AttrSizedOperandSegments, Memo
   }];
 }
 
+def Hopper_PutMadeOp : Hopper_Op<"put_made", [MemoryEffects<[MemWrite]>]> {
+  let summary = "rows of a tile that was made to a slot, or their scales";
+  let description = "Rows from `row` on of what lies at byte `offset` of the slot: a `hopper.staged` tile or `hopper.scales`.";
+  let arguments = (ins AnyVectorOfNonZeroRank:$value, Index:$row, Index:$slot, I64Attr:$offset, TypeAttr:$target);
+  let assemblyFormat = "$value `[` $row `]` `to` $slot `at` $offset attr-dict `:` type($value) `,` $target";
+}
+
 def Hopper_CommitOp : Hopper_Op<"commit", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "the scales of a slot are there";
+  let summary = "the scales of a slot, and what was made of it, are there";
   let arguments = (ins Index:$slot);
   let assemblyFormat = "$slot attr-dict";
 }

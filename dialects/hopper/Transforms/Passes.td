@@ -12,7 +12,8 @@ def SpecializeWarps : Pass<"hopper-specialize-warps", "::mlir::func::FuncOp"> {
     of the ring, whose number of slots is the function's attribute `hopper.stages`; what they fetch must not hang on values
     that a loop carries, since those sides run ahead. Where scales come in words that serve several iterations of a loop, these
     become a loop of their own on the side of the scales, and the words are loaded ahead of it. What stands in `hopper.finish`
-    goes to a side of its own, and tiles are passed to it.
+    goes to a side of its own, and tiles are passed to it. Where there is `hopper.make`, the side of the scales is a whole warpgroup
+    that makes tiles part by part and starts the copies of the others too.
 
     Before:
     ```mlir

@@ -16,27 +16,30 @@ namespace vernier::hopper {
 using namespace mlir;
 using namespace vernier::hopper;
 
-/// Bytes of a slot that a fetch fills.
-static int64_t bytesOf(Operation *fetch) {
-  Type type = fetch->getResult(0).getType();
-  if (auto staged = llvm::dyn_cast<StagedType>(type))
-    return staged.bytes();
-  return llvm::cast<ScalesType>(type).bytes();
+/// Bytes of a slot that a tile or scales fill.
+static int64_t bytesOf(Value staged) {
+  if (auto tile = llvm::dyn_cast<StagedType>(staged.getType()))
+    return tile.bytes();
+  return llvm::cast<ScalesType>(staged.getType()).bytes();
 }
 
 namespace {
-/// The fetches of one block: they share a slot, tiles before scales. Tiles lie at multiples of 1024 bytes.
+/// The fetches of one block, and what is made beside them: they share a slot, tiles before scales. Tiles lie at multiples of
+/// 1024 bytes.
 struct Stage {
   SmallVector<Operation *> fetches;
+  SmallVector<Value> results;
 
   void add(Operation *fetch) {
     fetches.push_back(fetch);
-    llvm::stable_sort(fetches, [](Operation *a, Operation *c) { return llvm::isa<FetchOp>(a) && !llvm::isa<FetchOp>(c); });
+    llvm::append_range(results, fetch->getResults());
+    llvm::stable_sort(
+        results, [](Value a, Value c) { return llvm::isa<StagedType>(a.getType()) && !llvm::isa<StagedType>(c.getType()); });
   }
-  int64_t offsetOf(Operation *fetch) const {
+  int64_t offsetOf(Value result) const {
     int64_t offset = 0;
-    for (Operation *before : fetches) {
-      if (before == fetch)
+    for (Value before : results) {
+      if (before == result)
         break;
       offset += bytesOf(before);
     }
@@ -49,7 +52,14 @@ struct Stage {
         found.push_back(one);
     return found;
   }
-  int64_t bytes() const { return llvm::alignTo(offsetOf(nullptr), 1024); }
+  int64_t bytes() const { return llvm::alignTo(offsetOf(Value()), 1024); }
+  /// What the copy engine brings.
+  int64_t copiedBytes() const {
+    int64_t bytes = 0;
+    for (FetchOp fetch : of<FetchOp>())
+      bytes += bytesOf(fetch.getResult());
+    return bytes;
+  }
 };
 
 /// Of every tile that is passed.
@@ -74,17 +84,21 @@ static Value isWhole(FinishOp finish, Value number, Value rows, OpBuilder &b) {
 }
 
 /// What one side runs: the loops and branches around its operations, and what these and they need. Fetches name the sides
-/// that fetch, FinishOp the one that finishes, FillOp the one that fills places with what is added to.
+/// that fetch, FinishOp the one that finishes, FillOp the one that fills places with what is added to. Where tiles are made,
+/// one side makes and fetches all: that of the scales.
 template <typename Fetch> class Slice {
 public:
-  Slice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages) : function(function), stages(stages) {}
+  Slice(func::FuncOp function, llvm::MapVector<Block *, Stage> &stages, bool makes)
+      : function(function), stages(stages), makes(makes) {}
 
   LogicalResult collect() {
     if (!kFetches)
       return collectMarked();
+    if (makes && std::is_same_v<Fetch, FetchOp>)
+      return success();
     for (auto &[block, stage] : stages) {
       for (Operation *fetch : stage.fetches)
-        if (llvm::isa<Fetch>(fetch) && failed(need(fetch->getOperands(), fetch)))
+        if (isFetch(*fetch) && failed(need(usedBy(fetch), fetch)))
           return failure();
       if (failed(reach(block)))
         return failure();
@@ -96,14 +110,14 @@ public:
     auto stage = stages.find(&from);
     if (stage != stages.end() && std::is_same_v<Fetch, FetchScalesOp> && loadWords(from, stage->second, b, mapping))
       return;
-    size_t left = llvm::count_if(from, [](Operation &op) { return llvm::isa<Fetch>(op); });
+    size_t left = llvm::count_if(from, [&](Operation &op) { return isFetch(op); });
     for (Operation &op : from) {
       if (auto finish = llvm::dyn_cast<FinishOp>(op); finish && alsoRuns(op)) {
         if constexpr (std::is_same_v<Fetch, FillOp>)
           fill(finish, b, mapping);
         else
           run(finish, b, mapping);
-      } else if (llvm::isa<Fetch>(op)) {
+      } else if (isFetch(op)) {
         if (--left == 0) // all operands are there
           copy(stage->second, b, mapping);
       } else if (path.contains(&op)) {
@@ -117,11 +131,22 @@ public:
 private:
   static constexpr bool kFetches = !std::is_same_v<Fetch, FinishOp> && !std::is_same_v<Fetch, FillOp>;
 
+  bool isFetch(Operation &op) const {
+    return llvm::isa<Fetch>(op) || (makes && std::is_same_v<Fetch, FetchScalesOp> && llvm::isa<FetchOp, MakeOp>(op));
+  }
+
+  /// What an operation and the region that it has use.
+  static SmallVector<Value> usedBy(Operation *op) {
+    llvm::SetVector<Value> used(op->operand_begin(), op->operand_end());
+    getUsedValuesDefinedAbove(op->getRegions(), used);
+    return used.takeVector();
+  }
+
   /// What the side runs beside its fetches; of the sides that fetch nothing, all they run.
-  static bool alsoRuns(Operation &op) {
+  bool alsoRuns(Operation &op) const {
     auto finish = llvm::dyn_cast<FinishOp>(op);
-    return (std::is_same_v<Fetch, FetchOp> && llvm::isa<PrefetchOp>(op)) || (std::is_same_v<Fetch, FinishOp> && finish) ||
-           (std::is_same_v<Fetch, FillOp> && finish && finish.getAddend());
+    return (std::is_same_v<Fetch, FetchOp> && !makes && llvm::isa<PrefetchOp>(op)) ||
+           (std::is_same_v<Fetch, FinishOp> && finish) || (std::is_same_v<Fetch, FillOp> && finish && finish.getAddend());
   }
 
   LogicalResult collectMarked() {
@@ -135,7 +160,7 @@ private:
         } else {
           llvm::SetVector<Value> outside;
           getUsedValuesDefinedAbove(finish.getBody(), outside);
-          operands = outside.takeVector();
+          operands = outside.takeVector(); // not the tiles
         }
       } else {
         operands = op->getOperands();
@@ -211,15 +236,45 @@ private:
   void copy(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
     auto mapped = [&](Value v) { return v ? mapping.lookupOrDefault(v) : v; };
     Location loc = stage.fetches.front()->getLoc();
-    if constexpr (std::is_same_v<Fetch, FetchOp>) {
-      Value slot = AcquireOp::create(b, loc, b.getIndexType());
+    auto copyTiles = [&](Value slot) {
       for (FetchOp fetch : stage.of<FetchOp>())
         CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
-                       stage.offsetOf(fetch), fetch.getResult().getType(), fetch.getMulticast());
+                       stage.offsetOf(fetch.getResult()), fetch.getResult().getType(), fetch.getMulticast());
+    };
+    if constexpr (std::is_same_v<Fetch, FetchOp>) {
+      copyTiles(AcquireOp::create(b, loc, b.getIndexType()));
     } else {
       SmallVector<Held> held = load(stage, b, mapping);
-      put(stage, held, b, mapping);
+      put(stage, held, b, mapping, [&](Value slot) {
+        if (!makes)
+          return;
+        copyTiles(slot);
+        for (MakeOp make : stage.of<MakeOp>())
+          putMade(stage, make, slot, b, mapping);
+      });
     }
+  }
+
+  /// Part by part of the rows.
+  static void putMade(const Stage &stage, MakeOp make, Value slot, OpBuilder &b, IRMapping &mapping) {
+    Location loc = make.getLoc();
+    OpBuilder::InsertionGuard guard(b);
+    auto number = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
+    auto parts =
+        scf::ForOp::create(b, loc, number(0), number(make.getTile().getType().getRows()), number(make.getLayout().getRows()));
+    b.setInsertionPointToStart(parts.getBody());
+    Block &body = make.getBody().front();
+    mapping.map(body.getArgument(0), parts.getInductionVar());
+    for (Operation &op : body.without_terminator())
+      b.clone(op, mapping);
+    auto made = llvm::cast<MadeOp>(body.getTerminator());
+    auto store = [&](Value value, Value target) {
+      PutMadeOp::create(b, loc, mapping.lookupOrDefault(value), parts.getInductionVar(), slot, stage.offsetOf(target),
+                        target.getType());
+    };
+    store(made.getTile(), make.getTile());
+    for (auto [scales, target] : llvm::zip(made.getScales(), make.getScales()))
+      store(scales, target);
   }
 
   /// Scales of a fetch, and those that they are multiplied by.
@@ -253,7 +308,9 @@ private:
     return held;
   }
 
-  void put(const Stage &stage, ArrayRef<Held> held, OpBuilder &b, IRMapping &mapping) {
+  void put(
+      const Stage &stage, ArrayRef<Held> held, OpBuilder &b, IRMapping &mapping,
+      llvm::function_ref<void(Value)> alsoFill = [](Value) {}) {
     Location loc = stage.fetches.front()->getLoc();
     auto inWord = [&](Value col, int64_t word) -> Value {
       Value mask = arith::ConstantIndexOp::create(b, loc, word - 1);
@@ -265,8 +322,9 @@ private:
                         fetch.getFactor() ? inWord(fetch.getFactorCol(), fetch.iterationsAWord()) : Value()});
     Value slot = AcquireOp::create(b, loc, b.getIndexType());
     for (auto [fetch, now, first] : llvm::zip(stage.of<FetchScalesOp>(), held, firsts))
-      PutScalesOp::create(b, loc, now.scales, first.first, fetch.getBlocks(), slot, stage.offsetOf(fetch), now.factor,
-                          first.second);
+      PutScalesOp::create(b, loc, now.scales, first.first, fetch.getBlocks(), slot, stage.offsetOf(fetch.getResult()),
+                          now.factor, first.second);
+    alsoFill(slot);
     CommitOp::create(b, loc, slot);
   }
 
@@ -277,7 +335,7 @@ private:
     int64_t together = 8;
     for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
       together = std::min(together, fetch.iterationsAWord());
-    if (!loop || stage.of<FetchScalesOp>().empty() || together == 1)
+    if (makes || !loop || stage.of<FetchScalesOp>().empty() || together == 1)
       return false;
     std::optional<int64_t> first = getConstantIntValue(loop.getLowerBound()), end = getConstantIntValue(loop.getUpperBound()),
                            step = getConstantIntValue(loop.getStep());
@@ -345,6 +403,7 @@ private:
 
   func::FuncOp function;
   llvm::MapVector<Block *, Stage> &stages;
+  const bool makes; ///< whether tiles are made.
   llvm::SetVector<Operation *> needed, path;
 };
 
@@ -353,21 +412,17 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     func::FuncOp function = getOperation();
     llvm::MapVector<Block *, Stage> stages;
     function.walk([&](Operation *op) {
-      if (llvm::isa<FetchOp, FetchScalesOp>(op))
+      if (llvm::isa<FetchOp, FetchScalesOp, MakeOp>(op))
         stages[op->getBlock()].add(op);
     });
     if (stages.empty())
       return;
-    auto tilesOf = [](const Stage &stage) {
-      int64_t bytes = 0;
-      for (Operation *fetch : stage.fetches)
-        bytes += llvm::isa<FetchOp>(fetch) ? bytesOf(fetch) : 0;
-      return bytes;
-    };
     const Stage &first = stages.front().second;
-    int64_t bytes = first.bytes(), tiles = tilesOf(first);
+    int64_t bytes = first.bytes(), tiles = first.copiedBytes();
+    SmallVector<MakeOp> made = first.of<MakeOp>();
+    bool makes = !made.empty();
     for (auto &[block, stage] : stages)
-      if (stage.bytes() != bytes || tilesOf(stage) != tiles) {
+      if (stage.bytes() != bytes || stage.copiedBytes() != tiles || stage.of<MakeOp>().empty() == makes) {
         stage.fetches.front()->emitError() << "expected " << bytes << " bytes in every slot, but got " << stage.bytes();
         return signalPassFailure();
       }
@@ -376,10 +431,10 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
       function.emitError() << "expected attribute " << kStages;
       return signalPassFailure();
     }
-    Slice<FetchOp> tileSide(function, stages);
-    Slice<FetchScalesOp> scaleSide(function, stages);
-    Slice<FinishOp> finishSide(function, stages);
-    Slice<FillOp> fillSide(function, stages);
+    Slice<FetchOp> tileSide(function, stages, makes);
+    Slice<FetchScalesOp> scaleSide(function, stages, makes);
+    Slice<FinishOp> finishSide(function, stages, makes);
+    Slice<FillOp> fillSide(function, stages, makes);
     if (failed(tileSide.collect()) || failed(scaleSide.collect()) || failed(finishSide.collect()) || failed(fillSide.collect()))
       return signalPassFailure();
     SmallVector<FinishOp> finishes;
@@ -398,14 +453,15 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     Block &entry = function.getBody().front();
     OpBuilder b(entry.getTerminator());
     auto roles = RolesOp::create(b, function.getLoc(), count.getInt(), bytes, tiles, passed, buffers,
-                                 finishes.empty() ? LayoutAttr() : finishes.front().getLayout(), IntegerAttr(),
-                                 /*fillCount=*/fills);
+                                 finishes.empty() ? LayoutAttr() : finishes.front().getLayout(),
+                                 makes ? made.front().getLayout() : LayoutAttr(), IntegerAttr(), /*fillCount=*/fills);
     IRMapping mapping;
     b.createBlock(&roles.getTiles());
-    tileSide.clone(entry, b, mapping);
+    if (!makes)
+      tileSide.clone(entry, b, mapping);
     mapping.clear();
     b.createBlock(&roles.getScales());
-    if (!first.of<FetchScalesOp>().empty())
+    if (makes || !first.of<FetchScalesOp>().empty())
       scaleSide.clone(entry, b, mapping);
     mapping.clear();
     b.createBlock(&roles.getFinish());
@@ -454,10 +510,10 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
     OpBuilder b(first);
     auto slot = AwaitOp::create(b, first->getLoc(), b.getIndexType());
     Operation *last = slot;
-    for (Operation *fetch : stage.fetches) {
+    for (Value result : stage.results) {
+      Operation *fetch = result.getDefiningOp();
       b.setInsertionPoint(fetch);
-      Value result = fetch->getResult(0);
-      Value staged = StagedOp::create(b, fetch->getLoc(), result.getType(), slot, stage.offsetOf(fetch));
+      Value staged = StagedOp::create(b, fetch->getLoc(), result.getType(), slot, stage.offsetOf(result));
       for (Operation *user : result.getUsers())
         if (Operation *here = block->findAncestorOpInBlock(*user); last->isBeforeInBlock(here))
           last = here;

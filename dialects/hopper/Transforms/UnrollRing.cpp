@@ -48,8 +48,9 @@ struct UnrollRing : vernier::hopper::impl::UnrollRingBase<UnrollRing> {
     loop.setLowerBound(arith::AddIOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getStep()));
   }
 
-  /// The largest power of two that divides the iterations and leaves no more than a few products, and a loop: the copies of one
-  /// that runs once would be scheduled into one another, where all partial sums are alive at once.
+  /// The largest power of two that divides the iterations and leaves no more than a few products, and a loop behind the one
+  /// that is apart: the copies of one that runs once would be scheduled into one another, where all partial sums are alive at
+  /// once.
   static int64_t factorOf(scf::ForOp loop) {
     // On one H200, two slots of two products each took 1% off dense products. Four took as much again, but three times as long
     // to assemble. Loops of one product are those of tiles with few rows.
@@ -62,7 +63,7 @@ struct UnrollRing : vernier::hopper::impl::UnrollRingBase<UnrollRing> {
     auto products = loop.getBody()->getOps<MultiplyOp>();
     int64_t count = std::distance(products.begin(), products.end());
     while (count >= leastProducts && 2 * factor * count <= mostProducts && iterations % (2 * factor) == 0 &&
-           iterations > 2 * factor)
+           iterations > 4 * factor)
       factor *= 2;
     return factor;
   }

@@ -48,6 +48,14 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
   for (Operation *op : kernel.ops)
     if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
       repeats = std::max(repeats, shapeOf(unpermute.getIndex().getType())[1]);
+  ProductInterface product = kernel.product();
+  llvm::SetVector<Operation *> ahead = kernel.aheadOfProduct();
+  int64_t acrossTiles = 1;
+  if (product && !ahead.empty()) {
+    constexpr int64_t tileCols = 128;
+    int64_t columns = shapeOf(product->getResult(0).getType()).back();
+    acrossTiles = llvm::divideCeil(ShapedType::isDynamic(columns) ? model.nominalSize : columns, tileCols);
+  }
   for (Operation *op : kernel.ops) {
     auto broadcast = llvm::dyn_cast<BroadcastOp>(op);
     for (Value operand : op->getOperands()) {
@@ -56,13 +64,15 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
         continue;
       cost.bytesRead += bytesOf(operand.getType(), model);
     }
-    bool beside = kernel.product() && op != kernel.product();
+    bool isAhead = ahead.contains(op), beside = product && op != product && !isAhead;
     for (Value result : op->getResults())
-      (beside ? cost.operationsBeside : cost.operations) += workOf(op, model) * elementsOf(result.getType(), model);
+      (isAhead  ? cost.operationsAhead
+       : beside ? cost.operationsBeside
+                : cost.operations) += workOf(op, model) * elementsOf(result.getType(), model) * (isAhead ? acrossTiles : 1);
   }
   // A value computed for a gather is computed once for every destination; k copies of a row, k times.
   for (Operation *op : kernel.ops)
-    if (auto permute = llvm::dyn_cast<PermuteOp>(op); permute && kernel.contains(permute.getInput()))
+    if (auto permute = llvm::dyn_cast<PermuteOp>(op); permute && kernel.contains(permute.getInput()) && !ahead.contains(op))
       cost.operations *= 2;
   if (repeats > 1 && llvm::any_of(kernel.ops, [&](Operation *op) {
         auto unpermute = llvm::dyn_cast<UnpermuteOp>(op);
@@ -72,17 +82,20 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
   for (Value output : kernel.outputs)
     cost.bytesWritten += bytesOf(output.getType(), model);
   // The warps that finish tiles are few. They work while others multiply, but for the last tile of a multiprocessor, and all
-  // ask for its instructions. Fitted to one H200: what SwiGLU, silu and FP8 behind products of K = 2048 and 7168 took.
+  // ask for its instructions. Fitted to one H200: what SwiGLU, silu and FP8 behind products of K = 2048 and 7168 took. The
+  // warps that make operands are as few; what they cost is supposed to be alike.
   constexpr double fewWarps = 5, contention = 0.9;
-  double beside = cost.operationsBeside / model.operationsPerMicrosecond, tilesEach = 1;
-  if (ProductInterface product = kernel.product())
+  double beside = cost.operationsBeside / model.operationsPerMicrosecond,
+         madeAhead = cost.operationsAhead / model.operationsPerMicrosecond, tilesEach = 1;
+  if (product)
     tilesEach = std::max(1.0, double(elementsOf(product->getResult(0).getType(), model)) / double(model.elementsAWave));
   // Memory and arithmetic go on side by side, though not perfectly: fitted to what products and SwiGLU by itself took.
   constexpr double notHidden = 0.25;
   double moved = (cost.bytesRead + cost.bytesWritten) / model.bytesPerMicrosecond,
          computed = cost.operations / model.operationsPerMicrosecond;
   double work = std::max(moved, computed) + notHidden * std::min(moved, computed);
-  cost.microseconds =
-      model.launchMicroseconds + std::max(work + contention * beside, fewWarps * beside) + fewWarps * beside / tilesEach;
+  cost.microseconds = model.launchMicroseconds +
+                      std::max({work + contention * (beside + madeAhead), fewWarps * beside, fewWarps * madeAhead}) +
+                      fewWarps * beside / tilesEach;
   return cost;
 }

@@ -23,6 +23,20 @@ ProductInterface KernelOps::product() const {
   return found == ops.end() ? ProductInterface() : llvm::cast<ProductInterface>(*found);
 }
 
+llvm::SetVector<Operation *> KernelOps::aheadOfProduct() const {
+  llvm::SetVector<Operation *> ahead;
+  ProductInterface made = product();
+  auto need = [&](Value value) {
+    if (contains(value))
+      ahead.insert(value.getDefiningOp());
+  };
+  if (made)
+    need(made.getLeft());
+  for (size_t i = 0; i < ahead.size(); ++i)
+    llvm::for_each(ahead[i]->getOperands(), need);
+  return ahead;
+}
+
 static unsigned rankOf(Value value) { return shapeOf(value.getType()).size(); }
 
 SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
@@ -61,6 +75,7 @@ private:
 
   bool plan();
   bool planProduct();
+  bool planPrologue();
   bool fromProduct(Value value);
   bool findPanels();
   bool columnsOfProduct(Value value, int64_t offset, int64_t width, std::set<int64_t> &offsets);
@@ -187,6 +202,8 @@ bool Planner::findPanels() {
   int64_t bits = llvm::cast<RankedTensorType>(result.product->getResult(0).getType()).getElementTypeBitWidth();
   if (offsets.size() > 1 && (height == 1 || bits > 16 || result.product.getAddend()))
     return refuse("two parts of a product's columns find no room beside one another");
+  if (offsets.size() > 1 && kernel.contains(result.product.getLeft()))
+    return refuse("two parts of a product's columns and threads that make its left operand find no room beside one another");
   return true;
 }
 
@@ -212,7 +229,7 @@ bool Planner::columnsOfProduct(Value value, int64_t offset, int64_t width, std::
 
 /// What may stand beside a product: operations that a tile of its result is enough for.
 bool Planner::planProduct() {
-  if (!rules.epilogues)
+  if (!rules.aroundProducts)
     return refuse("a matrix product is a kernel of its own on this target");
   Value product = result.product->getResult(0);
   if (rankOf(product) != 2)
@@ -239,12 +256,34 @@ bool Planner::planProduct() {
           return refuse("rows of groups begin inside blocks that span rows");
   }
   for (Value operand : result.product->getOperands())
-    if (kernel.contains(operand))
+    if (kernel.contains(operand) && operand != result.product.getLeft())
       return refuse("what a product multiplies must be in memory first");
+  if (kernel.contains(result.product.getLeft()) && !planPrologue())
+    return false;
   for (Value output : kernel.outputs)
     if (rankOf(output) != 2 || !fromProduct(output))
       return refuse("a result beside that of a product has nothing of it");
   return true;
+}
+
+/// What may make a product's left operand: operations that rows and a block of columns are enough for, so that threads make
+/// tiles of it where others would be fetched.
+bool Planner::planPrologue() {
+  Value left = result.product.getLeft();
+  if (result.product.getContraction() != Contraction::Columns || result.product.getAddend())
+    return refuse("what a product multiplies must be in memory first where it is turned, or added to another matrix");
+  int64_t depth = shapeOf(left.getType())[1];
+  constexpr int64_t whole = 128;
+  if (ShapedType::isDynamic(depth) || depth % whole)
+    return refuse("what a product multiplies must be in memory first where K is no multiple of " + Twine(whole));
+  llvm::SetVector<Operation *> ahead = kernel.aheadOfProduct();
+  for (Operation *op : ahead)
+    for (Operation *user : op->getUsers())
+      if (kernel.ops.contains(user) && user != result.product && !ahead.contains(user) && !llvm::isa<arith::ConstantOp>(op))
+        return refuse("a value that makes what a product multiplies is used beside the product too");
+  if (!breaksOf(left).empty())
+    return refuse("a concatenation is multiplied: it must be in memory first");
+  return aligned(left, 0, depth);
 }
 
 /// Whether a value hangs on the product's result.
@@ -351,7 +390,8 @@ bool Planner::demand(Value value, Role role, bool gathered) {
 
 bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
   if (op == result.product)
-    return role == Role::Full || refuse("the result of a product is used as a vector");
+    return role == Role::Full ? demand(result.product.getLeft(), Role::Full, false)
+                              : refuse("the result of a product is used as a vector");
   if (llvm::isa<TransposeOp>(op))
     return refuse("a transposed value is used further: its rows are columns of this kernel");
   if (auto broadcast = llvm::dyn_cast<BroadcastOp>(op)) {

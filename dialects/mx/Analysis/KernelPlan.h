@@ -18,6 +18,8 @@ struct KernelOps {
   bool contains(mlir::Value value) const { return value.getDefiningOp() && ops.contains(value.getDefiningOp()); }
   /// The first product, or null.
   ProductInterface product() const;
+  /// What its left operand is made by.
+  llvm::SetVector<mlir::Operation *> aheadOfProduct() const;
 };
 
 /// How one value is wanted for one row of the row space.
@@ -32,13 +34,13 @@ enum class Role {
 enum class KernelKind {
   Rows,    ///< every output is made from tiles of whole rows, independently of other tiles.
   Columns, ///< reductions over all rows; independent between columns.
-  Product, ///< one matrix product, and what becomes of its result tile by tile.
+  Product, ///< one matrix product, what makes its left operand, and what becomes of its result, tile by tile.
 };
 
 /// What a target's kernels can hold beside what all can.
 struct KernelRules {
-  bool epilogues = true; ///< operations on the result of a product.
-  bool fuse = true;      ///< several operations.
+  bool aroundProducts = true; ///< operations that make a product's left operand, and operations on its result.
+  bool fuse = true;           ///< several operations.
 };
 
 /// One output, or a part of its columns that is computed alike.

@@ -34,7 +34,7 @@ struct FuseKernels : vernier::mx::impl::FuseKernelsBase<FuseKernels> {
     computeReturnedConstants(block);
     Sizes sizes(function);
     KernelRules rules;
-    rules.epilogues = epilogues;
+    rules.aroundProducts = aroundProducts;
     rules.fuse = fuse;
     std::vector<Cluster> clusters = formClusters(block, sizes, CostModel(), rules);
     if (maxKernels && int64_t(clusters.size()) > maxKernels) { // fewer are wanted, even if they take longer

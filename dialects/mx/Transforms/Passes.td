@@ -85,9 +85,11 @@ def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {
     alone (one row space, one direction, one place where blocks start), never by the names of operations. A value that
     is cheaper to compute twice than to write and read is computed twice.
 
-    With `epilogues`, operations on the result of a matrix product join it where a tile of the result is enough for them
+    With `around-products`, operations on the result of a matrix product join it where a tile of the result is enough for them
     (elementwise, with vectors along rows or columns and other matrices beside it; blocks along a row), and where the cost
-    model finds that holding the product up for them costs less than writing its result and reading it again.
+    model finds that holding the product up for them costs less than writing its result and reading it again. So do
+    operations that make its left operand, where rows and a block of columns are enough for them (conversions, gathers,
+    elementwise): they are computed anew for every tile of the result's columns, which pays where these are few.
 
     For every pair of kernels that stay apart though one feeds the other or both read the same value, the reason is kept
     on the later one.
@@ -107,8 +109,8 @@ def FuseKernels : Pass<"mx-fuse-kernels", "::mlir::func::FuncOp"> {
   }];
   let options = [
     Option<"maxKernels", "max-kernels", "int64_t", "0", "form no more kernels than this, if need be slower ones, or refuse (0: any number)">,
-    Option<"epilogues", "epilogues", "bool", "false",
-           "the target's products can hold operations on their results">,
+    Option<"aroundProducts", "around-products", "bool", "false",
+           "the target's products can hold operations that make their left operands, and operations on their results">,
     Option<"fuse", "fuse", "bool", "true", "kernels may have several operations; else each has one, for comparison">
   ];
 }

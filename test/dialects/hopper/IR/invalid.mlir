@@ -167,3 +167,63 @@ func.func @rows_that_the_copy_engine_cannot_write(%t: !hopper.passed<128 x 128 x
   hopper.copy_passed %t to %m[%i, %i] : !hopper.passed<128 x 128 x bf16>, memref<?x100xbf16>
   return
 }
+
+// -----
+
+func.func @makers_of_other_columns() {
+  // expected-error@+1 {{expected a layout of 128 threads over 128 columns, whose rows divide 256, but got #hopper.layout<16 x 64, threads = 16 x 8, vector = 8, rowGroup = 1>}}
+  %t = hopper.make layout <16 x 64, threads = 16 x 8, vector = 8, rowGroup = 1> {
+  ^bb0(%skipped: index):
+    %codes = arith.constant dense<0.0> : vector<16x128xf8E4M3FN>
+    hopper.made %codes : vector<16x128xf8E4M3FN>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>
+  return
+}
+
+// -----
+
+func.func @too_few_rows_made() {
+  // expected-error@+1 {{expected 16 rows of '!hopper.staged<256 x 128 x f8E4M3FN>', but got 'vector<8x128xf8E4M3FN>'}}
+  %t = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+  ^bb0(%skipped: index):
+    %codes = arith.constant dense<0.0> : vector<8x128xf8E4M3FN>
+    hopper.made %codes : vector<8x128xf8E4M3FN>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>
+  return
+}
+
+// -----
+
+func.func @scales_that_are_not_made() {
+  // expected-error@+1 {{expected 1 scales of its rows, but got 0}}
+  %t, %s = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+  ^bb0(%skipped: index):
+    %codes = arith.constant dense<0.0> : vector<16x128xf8E4M3FN>
+    hopper.made %codes : vector<16x128xf8E4M3FN>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.scales<256>
+  return
+}
+
+// -----
+
+func.func @scales_of_other_rows() {
+  // expected-error@+1 {{expected scales of 16 rows that make '!hopper.scales<512>', but got 'vector<16x1xf32>'}}
+  %t, %s = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+  ^bb0(%skipped: index):
+    %codes = arith.constant dense<0.0> : vector<16x128xf8E4M3FN>
+    %ones = arith.constant dense<1.0> : vector<16x1xf32>
+    hopper.made %codes, %ones : vector<16x128xf8E4M3FN>, vector<16x1xf32>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.scales<512>
+  return
+}
+
+// -----
+
+func.func @makers_without_a_row() {
+  // expected-error@+1 {{expected a region that takes a row and ends in hopper.made}}
+  %t = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+    %codes = arith.constant dense<0.0> : vector<16x128xf8E4M3FN>
+    hopper.made %codes : vector<16x128xf8E4M3FN>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>
+  return
+}

@@ -32,6 +32,16 @@ func.func @staged(%m: memref<?x4096xi8>, %s: memref<?x32xi8>, %offsets: memref<?
   %v = hopper.read_scales %scales from 128 : !hopper.scales<256> -> vector<128x1xf32>
   // CHECK: %[[P:.+]] = hopper.multiply %[[A]] row 128 first 32 depth 32, %[[B]] : <256 x 128 x f8E4M3FN>, <128 x 128 x f8E4M3FN> -> vector<128x128xf32>
   %p = hopper.multiply %a row 128 first 32 depth 32, %b : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+  // CHECK: %{{.+}}, %{{.+}} = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+  // CHECK-NEXT: ^bb0(%{{.+}}: index):
+  // CHECK: hopper.made %{{.+}}, %{{.+}} : vector<16x128xf8E4M3FN>, vector<16x1xf32>
+  // CHECK-NEXT: } : <256 x 128 x f8E4M3FN>, !hopper.scales<256>
+  %made, %made_scales = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+  ^bb0(%skipped: index):
+    %codes = arith.constant dense<0.0> : vector<16x128xf8E4M3FN>
+    %ones = arith.constant dense<1.0> : vector<16x1xf32>
+    hopper.made %codes, %ones : vector<16x128xf8E4M3FN>, vector<16x1xf32>
+  } : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.scales<256>
   // CHECK: hopper.multiply %[[A]] depth 128, %[[B]] accumulate %[[P]]
   %q = hopper.multiply %a depth 128, %b accumulate %p : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
   return

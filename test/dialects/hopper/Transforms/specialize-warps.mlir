@@ -160,3 +160,47 @@ func.func @finished(%m: memref<?x128xi8>, %row: index, %n: index, %acc: memref<?
   }
   return
 }
+
+// -----
+
+// Where threads make tiles, they are the side that fetches the others too: part by part of the rows, to the slot that a copy fills.
+// CHECK-LABEL: func.func @made
+// CHECK: hopper.roles stages 2 bytes 50176 tiles 16384 make <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> shared 0 tiles {
+// CHECK-NEXT: } scales {
+// CHECK: scf.for %[[K:.+]] =
+// CHECK: %[[SLOT:.+]] = hopper.acquire
+// CHECK: hopper.copy %{{.+}}[%{{.+}}, %[[K]]] to %[[SLOT]] at 32768
+// CHECK: scf.for %[[R:.+]] = %{{.+}} to %c256{{.*}} step %c16
+// CHECK:   %[[T:.+]] = hopper.load
+// CHECK:   hopper.put_made %[[T]][%[[R]]] to %[[SLOT]] at 0 : vector<16x128xf8E4M3FN>, !hopper.staged<256 x 128 x f8E4M3FN>
+// CHECK:   hopper.put_made %{{.+}}[%[[R]]] to %[[SLOT]] at 49152 : vector<16x1xf32>, !hopper.scales<256>
+// CHECK: hopper.commit %[[SLOT]]
+// CHECK: } compute {
+// CHECK-NOT: hopper.load
+// CHECK: hopper.staged %{{.+}} at 0 : !hopper.staged<256 x 128 x f8E4M3FN>
+// CHECK: hopper.staged %{{.+}} at 49152 : !hopper.scales<256>
+func.func @made(%m: memref<?x4096xi8>, %w: memref<?x4096xi8>, %row: index, %n: index, %out: memref<?x128xf32>)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 2 : i64} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %zero = arith.constant dense<0.0> : vector<128x128xf32>
+  %sum = scf.for %k = %c0 to %n step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
+    %a, %scales = hopper.make layout <16 x 128, threads = 16 x 8, vector = 16, rowGroup = 1> {
+    ^bb0(%skipped: index):
+      %first = arith.addi %row, %skipped : index
+      %rows = hopper.rows %first : vector<16x1xi32>
+      %codes = hopper.load %m rows %rows cols %k alignment 16 : memref<?x4096xi8>, vector<16x1xi32> -> vector<16x128xf8E4M3FN>
+      %ones = arith.constant dense<1.0> : vector<16x1xf32>
+      hopper.made %codes, %ones : vector<16x128xf8E4M3FN>, vector<16x1xf32>
+    } : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.scales<256>
+    %b = hopper.fetch %w[%n, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+    %v = hopper.read_scales %scales : !hopper.scales<256> -> vector<128x1xf32>
+    %p = hopper.multiply %a depth 128, %b : !hopper.staged<256 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+    %e = hopper.expand %v : vector<128x1xf32> -> vector<128x128xf32>
+    %f = math.fma %p, %e, %acc : vector<128x128xf32>
+    scf.yield %f : vector<128x128xf32>
+  }
+  %r = hopper.rows %row : vector<128x1xi32>
+  hopper.store %sum to %out rows %r cols %c0 : vector<128x128xf32>, memref<?x128xf32>, vector<128x1xi32>
+  return
+}

@@ -83,15 +83,15 @@ func.func @odd() {
   return
 }
 
-// and more than two: what is left must be a loop.
-// CHECK-LABEL: func.func @two
+// and more than four: what is left behind the first iteration must be a loop that runs more than once.
+// CHECK-LABEL: func.func @four
 // CHECK: scf.for
 // CHECK-COUNT-1: hopper.await
 // CHECK-NOT: hopper.await
-func.func @two() {
+func.func @four() {
   %c0 = arith.constant 0 : index
   %c128 = arith.constant 128 : index
-  %end = arith.constant 256 : index
+  %end = arith.constant 512 : index
   hopper.roles stages 4 bytes 32768 tiles 32768 shared 0 tiles {
     %e = hopper.acquire : index
   } scales {
