@@ -46,10 +46,12 @@ class Jit:
         kernels: int = 0,
         fuse: bool = True,
         product_shape: Mapping[str, int] | None = None,
+        tensor_core_sums: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.max_kernels, self.fuse, self.product_shape = kernels, fuse, dict(product_shape or {})
+        self.tensor_core_sums = tensor_core_sums
         self._programs: dict[Any, list[Program]] = {}
         self._compiling: dict[Any, threading.RLock] = {}
         self._guard = threading.Lock()
@@ -91,7 +93,7 @@ class Jit:
 
     def with_product_shape(self, shape: Mapping[str, int]) -> Jit:
         """The same function with other shapes of products' tiles on a GPU (see `jit`)."""
-        return Jit(self.function, self.max_kernels, self.fuse, shape)
+        return Jit(self.function, self.max_kernels, self.fuse, shape, self.tensor_core_sums)
 
     def _remember(self, program: Program, args: tuple[Any, ...]) -> None:
         """Lets later calls like this one take the short way, where it has one: torch tensors on a GPU and constants, results in a flat tuple."""
@@ -142,7 +144,7 @@ class Jit:
         with lock:  # one compilation for a key; other keys go on, and so does a function that calls itself
             program = known()
             if program is None:
-                traced = trace(self.function, tree, leaves, rows, self.product_shape)
+                traced = trace(self.function, tree, leaves, rows, self.product_shape, self.tensor_core_sums)
                 program = Program(traced, self.max_kernels, target, names(), _vernier.default_cache_folder(), self.fuse)
                 self._programs.setdefault(key, []).append(program)
             return program
@@ -182,7 +184,7 @@ class Jit:
             value = None if isinstance(v, (ArraySpec, ScaledSpec)) else call_value(v)
             leaves.append(leaf_of_spec(v) if value is None else value.leaf)
             rows.append(value.raw[0][0] if value is not None and value.raw[0] else None)
-        return trace(self.function, tree, leaves, rows, self.product_shape)
+        return trace(self.function, tree, leaves, rows, self.product_shape, self.tensor_core_sums)
 
     def explain(self, *args: Any, target: str | None = None, **kwargs: Any) -> str:
         """What a call with these arguments does: kernels, why they are apart, bytes, floor, schedule.
@@ -252,11 +254,11 @@ class Launcher:
 def jit(function: Callable[..., Any], /) -> Jit: ...
 @overload
 def jit(
-    *, kernels: int = 0, fuse: bool = True, product_shape: Mapping[str, int] | None = None
+    *, kernels: int = 0, fuse: bool = True, product_shape: Mapping[str, int] | None = None, tensor_core_sums: bool = False
 ) -> Callable[[Callable[..., Any]], Jit]: ...
 def jit(
     function: Callable[..., Any] | None = None, /, *, kernels: int = 0, fuse: bool = True,
-    product_shape: Mapping[str, int] | None = None,
+    product_shape: Mapping[str, int] | None = None, tensor_core_sums: bool = False,
 ) -> Any:  # fmt: skip
     """Compiles a function over arrays into fused kernels.
 
@@ -268,7 +270,10 @@ def jit(
         fuse: False: a kernel for every operation, with the same bits: to see in `explain` and in time what fusion is worth.
         product_shape: of the tiles of matrix products on a GPU, where the model's choice is not wanted: any of slabs, cols,
             cluster, stages and band (see `autotune`, which measures them). All give the same bits.
+        tensor_core_sums: on the host, sums of products of 8-bit codes as Hopper's tensor cores are said to make them, in place of
+            exact products added in FP32: 32 products and the sum before are aligned to the largest of them, and what lies below 13
+            bits under its first is cut off (DeepSeek-V3, arXiv 2412.19437, section 3.3.2). To see what training loses by it.
     """
     if function is None:
-        return lambda f: Jit(f, kernels, fuse, product_shape)
-    return Jit(function, kernels, fuse, product_shape)
+        return lambda f: Jit(f, kernels, fuse, product_shape, tensor_core_sums)
+    return Jit(function, kernels, fuse, product_shape, tensor_core_sums)

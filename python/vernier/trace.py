@@ -147,7 +147,7 @@ def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> A
 
 def trace(
     function: Callable[..., Any], tree: Any, leaves: list[Leaf], rows: list[int | None] | None = None,
-    product_shape: Mapping[str, int] | None = None,
+    product_shape: Mapping[str, int] | None = None, tensor_core_sums: bool = False,
 ) -> Trace:  # fmt: skip
     """Runs the function on traced values. `rows`: the first size of every leaf in the call that is traced.
 
@@ -166,4 +166,4 @@ def trace(
         first = value.type.shape[0] if value.type.shape else 0
         if isinstance(first, Dim) and first.root().specialized and (number := fixed(first)) is not None:
             specialized.append((i, number))
-    return Trace(builder.module(results, product_shape or {}), outputs, not results, tuple(specialized))
+    return Trace(builder.module(results, product_shape or {}, tensor_core_sums), outputs, not results, tuple(specialized))

@@ -293,3 +293,38 @@ def test_bad_offsets_are_refused(offsets, message):
         vn.transpose(a, o)
     with pytest.raises(vn.LaunchError, match="sizes differ"):
         vn.grouped_matmul(a, vn.quantize(draw("normal", (3, 128, 128), 1), vn.FP8_BLOCK), np.array([0, 1, 2], np.int32))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("right", (vn.FP8_BLOCK, vn.FP8))
+def test_sums_of_the_tensor_cores_on_request(right):
+    """Bit for bit a model in NumPy, further off than exact products, and no worse than fourteen bits."""
+    a, b = quantized((19, 640), vn.FP8, 1), quantized((130, 640), right, 2)
+    values = [ref.decode_codes(to_reference(t).codes, "e4m3") for t in (a, b)]
+    scales = [np.exp2(np.asarray(s, np.float64) - 127) for s in (a.scales, b.scales)]
+    expected = np.zeros((19, 130), np.float32)
+    for block in range(5):
+        k = slice(128 * block, 128 * block + 128)
+        sums = ref.tensor_core_sums(values[0][:, k], values[1][:, k]).astype(np.float32)
+        factor = scales[1][:, block] if right == vn.FP8 else np.repeat(scales[1][:, block], 128)[:130]
+        expected += (sums * scales[0][:, block, None] * factor).astype(np.float32)
+    exact = ref.matmul(to_reference(a), to_reference(b))
+    got = vn.jit(tensor_core_sums=True)(lambda a, b: vn.matmul(a, b, vn.float32))(a, b)
+    np.testing.assert_array_equal(got, expected)
+    assert relative(vn.matmul(a, b, vn.float32), exact) < 1e-6 < relative(got, exact) < 1e-3
+
+
+@pytest.mark.host
+def test_sums_of_the_tensor_cores_keep_poison_and_tails():
+    """Of gradients too, whose groups end anywhere; plain operands stay as they are."""
+    x = draw("normal", (70, 128), 1)
+    x[3, 5] = np.nan
+    dy, x8 = vn.quantize(draw("normal", (70, 128), 2), vn.FP8), vn.quantize(x, vn.FP8)
+    offsets = np.array([0, 33, 70], np.int32)
+    emulate = vn.jit(tensor_core_sums=True)
+    got, exact = emulate(vn.grouped_wgrad)(dy, x8, offsets), vn.grouped_wgrad(dy, x8, offsets)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+    finite = np.isfinite(exact)
+    assert 0 < relative(got[finite], exact[finite].astype(np.float64)) < 1e-3
+    plain = draw("normal", (9, 64), 3).astype(vn.bfloat16.numpy)
+    np.testing.assert_array_equal(emulate(vn.matmul)(plain, plain), vn.matmul(plain, plain))

@@ -11,7 +11,8 @@ namespace vernier::host {
 struct KernelFrame {
   mlir::func::FuncOp function;
   llvm::SmallVector<mlir::Value> sizes;
-  mlir::Value begin, end; ///< null while the tasks are counted.
+  mlir::Value begin, end;      ///< null while the tasks are counted.
+  bool tensorCoreSums = false; ///< whether products are summed as tensor cores do (see the mx dialect).
 };
 
 /// Sizes that the lowering of a kernel wants as operands.

@@ -41,7 +41,7 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
           if (auto transpose = llvm::dyn_cast<mx::TransposeOp>(op);
               llvm::isa<mx::BlockWgradOp>(op) || (transpose && transpose.getBlocks()))
             return op->emitOpError() << "the host contracts rows as they are; mx-expand-products without turn-rows keeps them";
-        lower(kernel, tuned(kernel, plan), sizes);
+        lower(kernel, tuned(kernel, plan), sizes, function->hasAttr(mx::MxDialect::kTensorCoreSums));
         return success();
       });
       if (failed(lowered))
@@ -75,13 +75,13 @@ struct ConvertMxToHost : vernier::impl::ConvertMxToHostBase<ConvertMxToHost> {
     return function;
   }
 
-  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes) {
+  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes, bool tensorCoreSums) {
     SmallVector<mx::Size> wanted = wantedSizes(kernel, plan, sizes);
     for (bool counts : {false, true}) {
       std::string name = kernel.getName().str() + (counts ? ".tasks" : "");
       func::FuncOp function = makeFunction(kernel, name, wanted, counts);
       OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
-      KernelFrame frame{function, {}, {}, {}};
+      KernelFrame frame{function, {}, {}, {}, tensorCoreSums};
       ArrayRef<BlockArgument> tail = function.getArguments().take_back(wanted.size() + (counts ? 0 : 2));
       for (unsigned i = 0; i < wanted.size(); ++i)
         frame.sizes.push_back(tail[i]);

@@ -69,6 +69,9 @@ private:
   void loadTurned(const Operand &side, Value panel, Value scales, int64_t width, Value firstRow, Value rows, Value firstCol,
                   Value cols);
   void multiply(Value rows, Value depth, bool leftTurned);
+  SmallVector<Value> exactSums(Value depth, Value m0, Value n0, bool leftTurned);
+  SmallVector<Value> tensorCoreSums(Value depth, Value m0, Value n0, bool leftTurned);
+  void eachProduct(Value k, Value m0, Value n0, bool leftTurned, llvm::function_ref<void(Value, Value)> body);
   void store(SmallVector<Value> prefix, Value firstRow, Value rows, Value firstCol, Value cols);
   void emitByColumns();
   void emitByRows();
@@ -212,36 +215,93 @@ void Product::loadTurned(const Operand &side, Value panel, Value scales, int64_t
   });
 }
 
+/// Calls with the two factors of every product of a register tile at `k`, row by row.
+void Product::eachProduct(Value k, Value m0, Value n0, bool leftTurned, llvm::function_ref<void(Value, Value)> body) {
+  auto line = VectorType::get({kLanes}, b.getF32Type());
+  Value columns[2];
+  for (int64_t j = 0; j < 2; ++j)
+    columns[j] = vector::LoadOp::create(b, loc, line, rightPanel, ValueRange{k, e.offsetBy(n0, j * kLanes)});
+  for (int64_t i = 0; i < kRegisterRows; ++i) {
+    Value m = e.offsetBy(m0, i);
+    Value a = memref::LoadOp::create(b, loc, leftPanel, leftTurned ? ValueRange{k, m} : ValueRange{m, k});
+    Value wide = e.lanes.splat(a, kLanes);
+    for (Value column : columns)
+      body(wide, column);
+  }
+}
+
+/// Of a register tile over the block's depth, in FP32.
+SmallVector<Value> Product::exactSums(Value depth, Value m0, Value n0, bool leftTurned) {
+  Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({kLanes}, b.getF32Type())));
+  auto inner = scf::ForOp::create(b, loc, e.index(0), depth, e.index(1), SmallVector<Value>(2 * kRegisterRows, none));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(inner.getBody());
+  SmallVector<Value> next;
+  eachProduct(inner.getInductionVar(), m0, n0, leftTurned, [&](Value a, Value c) {
+    next.push_back(math::FmaOp::create(b, loc, a, c, inner.getRegionIterArg(unsigned(next.size()))));
+  });
+  scf::YieldOp::create(b, loc, next);
+  return inner.getResults();
+}
+
+/// The same as the tensor cores make them (see mx.tensor_core_sums): two passes over each step of K, the first for the largest
+/// exponent. What is left has 20 bits at most, so that the order of FP32 additions is free.
+SmallVector<Value> Product::tensorCoreSums(Value depth, Value m0, Value n0, bool leftTurned) {
+  constexpr int64_t step = 32, kept = 13, mantissa = 23;
+  Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({kLanes}, b.getF32Type())));
+  auto exponentOf = [&](Value v) -> Value { // of absolute values, as FP32 has it
+    return e.lanes.shr(e.lanes.absBits(v), mantissa);
+  };
+  auto aligned = [&](Value v, Value largest) -> Value {
+    Value drop = e.lanes.sub(largest, exponentOf(v)), beyond = e.lanes.cmp(CmpIPredicate::ugt, drop, kept);
+    Value shift = e.lanes.clamp(arith::AddIOp::create(b, loc, drop, e.lanes.i32(drop, mantissa - kept)), 0, mantissa);
+    Value mask = arith::ShLIOp::create(b, loc, e.lanes.i32(shift, -1), shift);
+    Value cut = e.lanes.real(arith::AndIOp::create(b, loc, e.lanes.bits(v), mask));
+    return e.lanes.select(beyond, e.lanes.f32(cut, 0), cut);
+  };
+  auto steps = scf::ForOp::create(b, loc, e.index(0), depth, e.index(step), SmallVector<Value>(2 * kRegisterRows, none));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(steps.getBody());
+  Value begin = steps.getInductionVar(), end = arith::MinUIOp::create(b, loc, e.offsetBy(begin, step), depth);
+  auto pass = [&](SmallVector<Value> initial, llvm::function_ref<Value(size_t, Value, Value)> next) -> SmallVector<Value> {
+    auto loop = scf::ForOp::create(b, loc, begin, end, e.index(1), initial);
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(loop.getBody());
+    SmallVector<Value> yielded;
+    eachProduct(loop.getInductionVar(), m0, n0, leftTurned, [&](Value a, Value c) {
+      size_t i = yielded.size();
+      yielded.push_back(next(i, mul(a, c), loop.getRegionIterArg(unsigned(i))));
+    });
+    scf::YieldOp::create(b, loc, yielded);
+    return loop.getResults();
+  };
+  SmallVector<Value> before(steps.getRegionIterArgs());
+  SmallVector<Value> largest = pass(llvm::map_to_vector(before, exponentOf), [&](size_t, Value product, Value found) -> Value {
+    return e.lanes.umax(found, exponentOf(product));
+  });
+  SmallVector<Value> carried;
+  for (auto [sum, exponent] : llvm::zip(before, largest))
+    carried.push_back(aligned(sum, exponent));
+  SmallVector<Value> sums = pass(carried, [&](size_t i, Value product, Value sum) -> Value {
+    return arith::AddFOp::create(b, loc, sum, aligned(product, largest[i]));
+  });
+  scf::YieldOp::create(b, loc, sums);
+  return steps.getResults();
+}
+
 /// sum[m, n] += leftScale[m] * rightScale[n] * sum over depth of left * right.
 void Product::multiply(Value rows, Value depth, bool leftTurned) {
   Value zero = e.index(0);
   auto line = VectorType::get({kLanes}, b.getF32Type());
   e.loop(zero, rows, kRegisterRows, [&](Value m0) {
     e.loop(zero, e.index(kCols), 2 * kLanes, [&](Value n0) {
-      Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(line));
-      SmallVector<Value> initial(2 * kRegisterRows, none);
-      auto inner = scf::ForOp::create(b, loc, zero, depth, e.index(1), initial);
-      {
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPointToStart(inner.getBody());
-        Value k = inner.getInductionVar();
-        Value columns[2];
-        for (int64_t j = 0; j < 2; ++j)
-          columns[j] = vector::LoadOp::create(b, loc, line, rightPanel, ValueRange{k, e.offsetBy(n0, j * kLanes)});
-        SmallVector<Value> next;
-        for (int64_t i = 0; i < kRegisterRows; ++i) {
-          Value m = e.offsetBy(m0, i);
-          Value a = memref::LoadOp::create(b, loc, leftPanel, leftTurned ? ValueRange{k, m} : ValueRange{m, k});
-          Value wide = e.lanes.splat(a, kLanes);
-          for (int64_t j = 0; j < 2; ++j)
-            next.push_back(math::FmaOp::create(b, loc, wide, columns[j], inner.getRegionIterArg(2 * i + j)));
-        }
-        scf::YieldOp::create(b, loc, next);
-      }
+      bool codes = left.format && right.format;
+      SmallVector<Value> sums =
+          frame.tensorCoreSums && codes ? tensorCoreSums(depth, m0, n0, leftTurned) : exactSums(depth, m0, n0, leftTurned);
       for (int64_t i = 0; i < kRegisterRows; ++i) {
         Value m = e.offsetBy(m0, i);
         for (int64_t j = 0; j < 2; ++j) {
-          Value n = e.offsetBy(n0, j * kLanes), part = inner.getResult(2 * i + j);
+          Value n = e.offsetBy(n0, j * kLanes), part = sums[size_t(2 * i + j)];
           if (left.format)
             part = mul(part, e.lanes.splat(memref::LoadOp::create(b, loc, leftScale, m), kLanes));
           if (right.format)

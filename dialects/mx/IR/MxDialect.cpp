@@ -57,6 +57,8 @@ void MxDialect::initialize() {
 }
 
 LogicalResult MxDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  if (attribute.getName() == kTensorCoreSums && !llvm::isa<UnitAttr>(attribute.getValue()))
+    return op->emitError() << kTensorCoreSums << ": expected no value, but got " << attribute.getValue();
   if (attribute.getName() != kProductShape)
     return success();
   auto shape = llvm::dyn_cast<DictionaryAttr>(attribute.getValue());

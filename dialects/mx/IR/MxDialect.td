@@ -21,12 +21,16 @@ def Mx_Dialect : Dialect {
     A function's attribute `mx.product_shape` asks for tiles of its products on a GPU that are not the model's choice: a
     dictionary with any of `slabs` (1 or 2), `cols` (32, 64 or 128), `cluster` (1 or 2), `stages` (2 to 8) and `band` (1 to 64).
     It changes no bit of a result.
+
+    A function's unit attribute `mx.tensor_core_sums` asks the host for sums of products of 8-bit codes as Hopper's tensor cores make
+    them: of 32 products and the sum before them, aligned to the largest, with 13 bits below its first; the rest is cut off.
   }];
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
   let extraClassDeclaration = [{
     void registerFormat();
     static constexpr ::llvm::StringLiteral kProductShape = "mx.product_shape";
+    static constexpr ::llvm::StringLiteral kTensorCoreSums = "mx.tensor_core_sums";
   }];
   let hasOperationAttrVerify = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

@@ -92,12 +92,13 @@ class Builder:
             self._constants[key] = self.op(f"arith.constant dense<{text}> : ", TensorType((), dtype))
         return self._constants[key]
 
-    def module(self, results: list[tuple[str, Type]], product_shape: Mapping[str, int]) -> str:
-        """The finished module. `product_shape`: what products' tiles should be like, where that is not left to the compiler."""
+    def module(self, results: list[tuple[str, Type]], product_shape: Mapping[str, int], tensor_core_sums: bool = False) -> str:
+        """The finished module, with what is wanted of its products: see `vernier.jit`."""
         arguments = ", ".join(f"{ssa}: {type}" for ssa, type in self.arguments)
         types = ", ".join(str(type) for _, type in results)
         wish = ", ".join(f"{name} = {int(value)} : i64" for name, value in sorted(product_shape.items()))
-        attributes = f"attributes {{mx.product_shape = {{{wish}}}}} " if wish else ""
+        wishes = [f"mx.product_shape = {{{wish}}}"] * bool(wish) + ["mx.tensor_core_sums"] * tensor_core_sums
+        attributes = f"attributes {{{', '.join(wishes)}}} " if wishes else ""
         lines = [f"func.func @{self.name}({arguments}) -> ({types}) {attributes}{{"]
         lines += ["  " + "".join(str(part) for part in line) for line in self._lines]
         names = ", ".join(ssa for ssa, _ in results)

@@ -254,3 +254,10 @@ func.func @shape_of_another_name() attributes {mx.product_shape = {rows = 3 : i6
 
 // expected-error@+1 {{mx.product_shape: expected cols to be a power of two from 32 to 128, but got 96}}
 func.func @shape_that_is_no_power() attributes {mx.product_shape = {cols = 96 : i64}} { return }
+
+// -----
+
+// expected-error@+1 {{mx.tensor_core_sums: expected no value, but got 3 : i64}}
+func.func @sums_with_a_value() attributes {mx.tensor_core_sums = 3 : i64} {
+  return
+}
