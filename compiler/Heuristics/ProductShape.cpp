@@ -27,8 +27,7 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   // Scales of columns, one each, are registers too; and so are those of many blocks, which fewer threads fetch where one warp
   // brings what sums are added to.
   shape.slabs = needs.scaleRows == 1 || needs.panels > 1 || (needs.adds && needs.scaledBlocks > 2) ? 1 : 2;
-  // So are numbers that are made; codes that stay codes need few, and leave room where little becomes of the result.
-  if (needs.madeBits && (needs.madeBits > 8 || needs.passedBits > 16 || needs.encodes))
+  if (needs.madeBits) // so is what is made, and what it is made from, as much of it as is on its way from memory
     shape.slabs = 1;
   if (wish.slabs)
     shape.slabs = std::min(shape.slabs, wish.slabs);
@@ -41,7 +40,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
     shape.cluster = 1;
   if (needs.madeBits) { // every block makes the tiles that it multiplies
     shape.cluster = 1;
-    shape.makeRows = 16; // a row of each thread: there are few registers for more
+    // As many loads as registers hold: with one row of a thread at a time, one H200 took ten times as long as from memory.
+    shape.makeRows = std::min<int64_t>(shape.rows(), needs.madeBits <= 8 ? 128 : needs.madeBits <= 16 ? 64 : 32);
   } else if (wish.cluster) {
     shape.cluster = wish.cluster;
   }

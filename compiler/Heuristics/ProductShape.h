@@ -19,7 +19,6 @@ struct ProductNeeds {
   bool computes = false;    ///< whether they do more than quantise to codes of eight bits, once.
   bool adds = false;        ///< whether sums are added to a matrix, which the copy engine can bring.
   int64_t madeBits = 0;     ///< an element, of the widest numbers that threads make the left operand from; 0: it is fetched.
-  bool encodes = false;     ///< whether some of the result becomes codes.
   bool copied = false;      ///< whether the copy engine can take the result away.
   int64_t blockCols = 1;    ///< columns of the result that must be seen together.
   int64_t scaleRows = 0;    ///< columns of the result that share the right operand's scales; 0: it has none.

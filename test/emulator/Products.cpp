@@ -50,6 +50,38 @@ struct Matrix {
 
 constexpr unsigned kRows = 16, kDepthBytes = 32, kMostDepth = 32, kMostCols = 256;
 
+/// As the tensor cores sum E4M3 products (vernier.reference.tensor_core_sums): exponents of codes, 13 bits below the largest.
+__attribute__((target_clones("default", "avx2", "avx512f"))) void
+accumulateCodes(float *sums, const float (*a)[kMostDepth], const float (*b)[kMostCols], unsigned depth, unsigned cols) {
+  constexpr int least = 127 - 6, mantissa = 23, kept = 13;
+  static thread_local int rights[kMostDepth][kMostCols];
+  auto exponentOf = [](float v) { return int(std::bit_cast<uint32_t>(v) >> mantissa & 255); };
+  for (unsigned k = 0; k < depth; ++k)
+    for (unsigned c = 0; c < cols; ++c)
+      rights[k][c] = std::max(exponentOf(b[k][c]), least);
+  for (unsigned r = 0; r < kRows; ++r) {
+    float *row = sums + r * kMostCols;
+    int largest[kMostCols];
+    float up[kMostCols], total[kMostCols];
+    for (unsigned c = 0; c < cols; ++c)
+      largest[c] = exponentOf(row[c]);
+    for (unsigned k = 0; k < depth; ++k) {
+      int left = std::max(exponentOf(a[r][k]), least) - 127;
+      for (unsigned c = 0; c < cols; ++c)
+        largest[c] = std::max(largest[c], a[r][k] * b[k][c] == 0 ? 0 : left + rights[k][c]);
+    }
+    for (unsigned c = 0; c < cols; ++c) { // units are powers of two, far from the ends of FP32
+      up[c] = std::bit_cast<float>(uint32_t(127 + kept + 127 - std::clamp(largest[c], 27, 227)) << mantissa);
+      total[c] = std::trunc(row[c] * up[c]);
+    }
+    for (unsigned k = 0; k < depth; ++k)
+      for (unsigned c = 0; c < cols; ++c)
+        total[c] += std::trunc(a[r][k] * b[k][c] * up[c]);
+    for (unsigned c = 0; c < cols; ++c)
+      row[c] = std::bit_cast<float>(std::bit_cast<uint32_t>(total[c] / up[c]) & ~0u << (mantissa - kept));
+  }
+}
+
 /// sums += a * b; as vectors, where the machine has them.
 __attribute__((target_clones("default", "avx2", "avx512f"))) void
 accumulate(float *sums, const float (*a)[kMostDepth], const float (*b)[kMostCols], unsigned depth, unsigned cols) {
@@ -98,19 +130,24 @@ void multiply(Warp &warp, const Instruction &i, unsigned cols, const std::string
       for (unsigned e = 0; e < 16 / bytes; ++e)
         b[byte / bytes + e][c] = element(at + e * bytes);
     }
-  bool adds = warp.readPredicate(i.operands[3]) & 1;
-  std::fill(std::begin(sums), std::end(sums), 0.0f);
-  accumulate(sums, a, b, depth, cols);
   const std::vector<Operand> &results = i.operands[0].parts;
   if (results.size() != cols / 2)
     throw Failure("wgmma: expected " + std::to_string(cols / 2) + " sums, but got " + std::to_string(results.size()));
-  for (unsigned d = 0; d < results.size(); ++d) {
+  // A thread holds pairs of neighbours in rows 0 and 8 on.
+  auto place = [](unsigned d, unsigned l) { return (l / 4 + 8 * (d / 2 % 2)) * kMostCols + d / 4 * 8 + l % 4 * 2 + d % 2; };
+  bool adds = warp.readPredicate(i.operands[3]) & 1;
+  std::fill(std::begin(sums), std::end(sums), 0.0f);
+  for (unsigned d = 0; d < results.size() && adds; ++d) {
     float values[kLanes];
     warp.read(results[d], values);
-    for (unsigned l = 0; l < kLanes; ++l) {
-      float sum = sums[(l / 4 + 8 * (d / 2 % 2)) * kMostCols + d / 4 * 8 + l % 4 * 2 + d % 2];
-      values[l] = adds ? values[l] + sum : sum;
-    }
+    for (unsigned l = 0; l < kLanes; ++l)
+      sums[place(d, l)] = values[l];
+  }
+  (bytes == 1 ? accumulateCodes : accumulate)(sums, a, b, depth, cols);
+  for (unsigned d = 0; d < results.size(); ++d) {
+    float values[kLanes];
+    for (unsigned l = 0; l < kLanes; ++l)
+      values[l] = sums[place(d, l)];
     warp.write(results[d], values, kAll);
   }
 }

@@ -298,7 +298,7 @@ def test_bad_offsets_are_refused(offsets, message):
 @pytest.mark.host
 @pytest.mark.parametrize("right", (vn.FP8_BLOCK, vn.FP8))
 def test_sums_of_the_tensor_cores_on_request(right):
-    """Bit for bit a model in NumPy, further off than exact products, and no worse than fourteen bits."""
+    """Bit for bit those of the reference, further off than exact products, and no worse than fourteen bits."""
     a, b = quantized((19, 640), vn.FP8, 1), quantized((130, 640), right, 2)
     values = [ref.decode_codes(to_reference(t).codes, "e4m3") for t in (a, b)]
     scales = [np.exp2(np.asarray(s, np.float64) - 127) for s in (a.scales, b.scales)]
@@ -328,3 +328,23 @@ def test_sums_of_the_tensor_cores_keep_poison_and_tails():
     assert 0 < relative(got[finite], exact[finite].astype(np.float64)) < 1e-3
     plain = draw("normal", (9, 64), 3).astype(vn.bfloat16.numpy)
     np.testing.assert_array_equal(emulate(vn.matmul)(plain, plain), vn.matmul(plain, plain))
+
+
+@pytest.mark.parametrize("right", (vn.FP8_BLOCK, vn.FP8))
+@pytest.mark.parametrize("spread", (0, 8))
+def test_the_hosts_model_of_the_tensor_cores_has_their_bits(right, spread, request):
+    """The same FP32 results as a GPU's, the emulated one included."""
+    if request.config.getoption("--device") == "cpu":
+        pytest.skip("two targets")
+    generator = np.random.default_rng(7)
+
+    def wide(shape):
+        return generator.standard_normal(shape) * np.exp2(generator.integers(-spread, spread + 1, shape))
+
+    a, b = vn.quantize(wide((150, 1024)).astype(np.float32), vn.FP8), vn.quantize(wide((136, 1024)).astype(np.float32), right)
+
+    def f(a, b):
+        return vn.matmul(a, b, vn.float32)
+
+    program, values, originals = vn.jit(tensor_core_sums=True)(f)._prepare((a, b), {})
+    np.testing.assert_array_equal(vn.jit(f)(a, b), program.call(values, originals))

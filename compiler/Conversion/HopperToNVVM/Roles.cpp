@@ -205,7 +205,7 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
   int64_t addresses = handOvers > 1 && !makes() ? 15 : 7;
   int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
   // Where more than copies is made of tiles, every register there lets more numbers be on their way.
-  bool makes = op.getFinish()
+  bool computes = op.getFinish()
                    .walk([](Operation *inner) {
                      return llvm::isa<hopper::EncodeOp>(inner) || inner->getName().getDialectNamespace() == "math" ||
                                     llvm::isa<arith::MulFOp, arith::AddFOp>(inner)
@@ -215,12 +215,13 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
                    .wasInterrupted();
   int64_t slack = all - needed * computingGroups - leastFinishing,
           least = slack < usualFetching ? leastFetching : usualFetching;
-  int64_t mostFetching = std::clamp<int64_t>(slack, least, makes ? usualFetching : 96);
+  int64_t mostFetching = std::clamp<int64_t>(slack, least, computes ? usualFetching : 96);
   shares.fetching = std::clamp<int64_t>(llvm::alignTo(ownRegisters + searches + held, unit), leastFetching, mostFetching);
   // What is made passes through registers on its way; nothing else needs them more.
-  constexpr int64_t making = 64, usualFinishing = 48;
-  if (op.getMakeLayout())
-    shares.fetching = std::max(making, (all - needed * computingGroups - usualFinishing) / 2 / unit * unit);
+  if (constexpr int64_t making = 64; op.getMakeLayout()) {
+    int64_t usualFinishing = computes ? 72 : 56;
+    shares.fetching = std::clamp((all - needed * computingGroups - usualFinishing) / unit * unit, making, mostComputing);
+  }
   int64_t mostLeft = (all - shares.fetching - leastFinishing) / computingGroups / unit * unit;
   shares.computing = std::clamp<int64_t>(needed, shares.entry + unit, std::min(mostComputing, mostLeft));
   shares.finishing =

@@ -63,14 +63,13 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   needs.adds = addend && reachable(op, addend);
   bool alone = ops.outputs.size() == 1 && ops.outputs.front() == op->getResult(0);
   needs.copied = alone && (!addend || needs.adds) && reachable(op, op->getResult(0));
-  needs.encodes = llvm::any_of(ops.outputs, [](Value output) { return llvm::isa<mx::ScaledType>(output.getType()); });
   for (Value output : ops.outputs)
     needs.storedBits = std::max(needs.storedBits, bitsOf(output.getType()));
   // What the left operand is made from: the widest matrix that is read for it.
   llvm::SetVector<Operation *> ahead = ops.aheadOfProduct();
   for (Operation *op : ahead) {
-    if (!llvm::isa<mx::RequantizeOp, mx::PermuteOp, mx::SliceOp>(op))
-      needs.madeBits = std::max<int64_t>(needs.madeBits, 32);
+    if (!llvm::isa<mx::RequantizeOp, mx::PermuteOp, mx::SliceOp>(op)) // numbers, which take more room than codes
+      needs.madeBits = std::max<int64_t>(needs.madeBits, 16);
     for (Value operand : op->getOperands())
       if (!ops.contains(operand) && mx::shapeOf(operand.getType()).size() == 2)
         needs.madeBits = std::max(needs.madeBits, bitsOf(operand.getType()));

@@ -247,44 +247,52 @@ SmallVector<Value> Product::exactSums(Value depth, Value m0, Value n0, bool left
 /// The same as the tensor cores make them (see mx.tensor_core_sums): two passes over each step of K, the first for the largest
 /// exponent. What is left has 20 bits at most, so that the order of FP32 additions is free.
 SmallVector<Value> Product::tensorCoreSums(Value depth, Value m0, Value n0, bool leftTurned) {
-  constexpr int64_t step = 32, kept = 13, mantissa = 23;
+  constexpr int64_t step = 32, kept = 13, mantissa = 23, bias = 127;
+  const int64_t least = bias + mx::limitsOf(Float8E4M3FNType::get(b.getContext())).minExponent;
   Value none = arith::ConstantOp::create(b, loc, b.getZeroAttr(VectorType::get({kLanes}, b.getF32Type())));
-  auto exponentOf = [&](Value v) -> Value { // of absolute values, as FP32 has it
-    return e.lanes.shr(e.lanes.absBits(v), mantissa);
+  auto exponentOf = [&](Value v) -> Value { return e.lanes.shr(e.lanes.absBits(v), mantissa); }; // as FP32 has it
+  auto codeExponent = [&](Value v) -> Value { return e.lanes.clamp(exponentOf(v), least, 2 * bias + 1); };
+  auto cut = [&](Value v, Value bits) -> Value { // towards zero, by so many bits
+    Value mask = arith::ShLIOp::create(b, loc, e.lanes.i32(bits, -1), bits);
+    return e.lanes.real(arith::AndIOp::create(b, loc, e.lanes.bits(v), mask));
   };
   auto aligned = [&](Value v, Value largest) -> Value {
-    Value drop = e.lanes.sub(largest, exponentOf(v)), beyond = e.lanes.cmp(CmpIPredicate::ugt, drop, kept);
-    Value shift = e.lanes.clamp(arith::AddIOp::create(b, loc, drop, e.lanes.i32(drop, mantissa - kept)), 0, mantissa);
-    Value mask = arith::ShLIOp::create(b, loc, e.lanes.i32(shift, -1), shift);
-    Value cut = e.lanes.real(arith::AndIOp::create(b, loc, e.lanes.bits(v), mask));
-    return e.lanes.select(beyond, e.lanes.f32(cut, 0), cut);
+    Value drop = e.lanes.sub(largest, exponentOf(v)), beyond = e.lanes.cmp(CmpIPredicate::sgt, drop, kept);
+    Value left = cut(v, e.lanes.clamp(arith::AddIOp::create(b, loc, drop, e.lanes.i32(drop, mantissa - kept)), 0, mantissa));
+    return e.lanes.select(beyond, e.lanes.f32(left, 0), left);
   };
   auto steps = scf::ForOp::create(b, loc, e.index(0), depth, e.index(step), SmallVector<Value>(2 * kRegisterRows, none));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(steps.getBody());
   Value begin = steps.getInductionVar(), end = arith::MinUIOp::create(b, loc, e.offsetBy(begin, step), depth);
-  auto pass = [&](SmallVector<Value> initial, llvm::function_ref<Value(size_t, Value, Value)> next) -> SmallVector<Value> {
+  auto pass = [&](SmallVector<Value> initial,
+                  llvm::function_ref<Value(size_t, Value, Value, Value)> next) -> SmallVector<Value> {
     auto loop = scf::ForOp::create(b, loc, begin, end, e.index(1), initial);
     OpBuilder::InsertionGuard inner(b);
     b.setInsertionPointToStart(loop.getBody());
     SmallVector<Value> yielded;
     eachProduct(loop.getInductionVar(), m0, n0, leftTurned, [&](Value a, Value c) {
       size_t i = yielded.size();
-      yielded.push_back(next(i, mul(a, c), loop.getRegionIterArg(unsigned(i))));
+      yielded.push_back(next(i, a, c, loop.getRegionIterArg(unsigned(i))));
     });
     scf::YieldOp::create(b, loc, yielded);
     return loop.getResults();
   };
   SmallVector<Value> before(steps.getRegionIterArgs());
-  SmallVector<Value> largest = pass(llvm::map_to_vector(before, exponentOf), [&](size_t, Value product, Value found) -> Value {
-    return e.lanes.umax(found, exponentOf(product));
-  });
+  SmallVector<Value> largest =
+      pass(llvm::map_to_vector(before, exponentOf), [&](size_t, Value a, Value c, Value found) -> Value {
+        Value both = arith::AddIOp::create(b, loc, codeExponent(a), codeExponent(c)), zero = e.lanes.i32(both, 0);
+        Value nothing = e.lanes.cmp(CmpIPredicate::eq, e.lanes.absBits(mul(a, c)), 0);
+        return e.lanes.umax(found, e.lanes.select(nothing, zero, e.lanes.sub(both, e.lanes.i32(both, bias))));
+      });
   SmallVector<Value> carried;
   for (auto [sum, exponent] : llvm::zip(before, largest))
     carried.push_back(aligned(sum, exponent));
-  SmallVector<Value> sums = pass(carried, [&](size_t i, Value product, Value sum) -> Value {
-    return arith::AddFOp::create(b, loc, sum, aligned(product, largest[i]));
+  SmallVector<Value> sums = pass(carried, [&](size_t i, Value a, Value c, Value sum) -> Value {
+    return arith::AddFOp::create(b, loc, sum, aligned(mul(a, c), largest[i]));
   });
+  for (Value &sum : sums)
+    sum = cut(sum, e.lanes.i32(e.lanes.bits(sum), mantissa - kept));
   scf::YieldOp::create(b, loc, sums);
   return steps.getResults();
 }

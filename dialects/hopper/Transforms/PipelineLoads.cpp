@@ -14,8 +14,16 @@ namespace vernier::hopper {
 using namespace mlir;
 using namespace vernier::hopper;
 
-/// The operations of the loop's body that `op` needs, in order; false if one of them has effects, reads memory or hangs on what
-/// the loop carries.
+/// Whether an operation loads what nothing writes while the kernel runs.
+static bool loadsConstant(Operation *op) {
+  auto load = llvm::dyn_cast<LoadOp>(op);
+  auto argument = load ? llvm::dyn_cast<BlockArgument>(load.getMemref()) : BlockArgument();
+  auto function = argument ? llvm::dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()) : func::FuncOp();
+  return function && function.getArgAttr(argument.getArgNumber(), kReadOnly);
+}
+
+/// The operations of the loop's body that `op` needs, in order; false if one of them has effects, reads memory that may change or
+/// hangs on what the loop carries.
 static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *> &needed) {
   for (Value operand : op->getOperands()) {
     if (auto argument = llvm::dyn_cast<BlockArgument>(operand); argument && argument.getOwner() == loop.getBody()) {
@@ -26,7 +34,8 @@ static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *>
     Operation *source = operand.getDefiningOp();
     if (!source || source->getBlock() != loop.getBody() || needed.contains(source))
       continue;
-    if (source->getNumRegions() || !isMemoryEffectFree(source) || !collect(loop, source, needed))
+    bool fixed = isMemoryEffectFree(source) || loadsConstant(source);
+    if (source->getNumRegions() || !fixed || !collect(loop, source, needed))
       return false;
     needed.insert(source);
   }

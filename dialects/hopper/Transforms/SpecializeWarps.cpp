@@ -260,17 +260,20 @@ private:
     Location loc = make.getLoc();
     OpBuilder::InsertionGuard guard(b);
     auto number = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
-    auto parts =
-        scf::ForOp::create(b, loc, number(0), number(make.getTile().getType().getRows()), number(make.getLayout().getRows()));
-    b.setInsertionPointToStart(parts.getBody());
+    int64_t rows = make.getTile().getType().getRows(), atOnce = make.getLayout().getRows();
+    Value row = number(0);
+    if (rows > atOnce) {
+      auto parts = scf::ForOp::create(b, loc, row, number(rows), number(atOnce));
+      b.setInsertionPointToStart(parts.getBody());
+      row = parts.getInductionVar();
+    }
     Block &body = make.getBody().front();
-    mapping.map(body.getArgument(0), parts.getInductionVar());
+    mapping.map(body.getArgument(0), row);
     for (Operation &op : body.without_terminator())
       b.clone(op, mapping);
     auto made = llvm::cast<MadeOp>(body.getTerminator());
     auto store = [&](Value value, Value target) {
-      PutMadeOp::create(b, loc, mapping.lookupOrDefault(value), parts.getInductionVar(), slot, stage.offsetOf(target),
-                        target.getType());
+      PutMadeOp::create(b, loc, mapping.lookupOrDefault(value), row, slot, stage.offsetOf(target), target.getType());
     };
     store(made.getTile(), make.getTile());
     for (auto [scales, target] : llvm::zip(made.getScales(), make.getScales()))

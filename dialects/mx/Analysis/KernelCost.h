@@ -21,7 +21,6 @@ struct KernelCost {
   int64_t bytesWritten = 0;
   int64_t operations = 0;
   int64_t operationsBeside = 0; ///< of what becomes of a product.
-  int64_t operationsAhead = 0;  ///< of what makes its left operand, for every tile of columns anew.
   double microseconds = 0;
 };
 

@@ -23,7 +23,8 @@ def Mx_Dialect : Dialect {
     It changes no bit of a result.
 
     A function's unit attribute `mx.tensor_core_sums` asks the host for sums of products of 8-bit codes as Hopper's tensor cores make
-    them: of 32 products and the sum before them, aligned to the largest, with 13 bits below its first; the rest is cut off.
+    them: 32 products and the sum before them are aligned to the largest exponent (of a product, the sum of its codes', which is -6
+    for subnormal ones), with 13 bits below it; the rest is cut off, and so is what the sum has below 13 bits.
   }];
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
