@@ -165,3 +165,8 @@ def test_many_columns_are_not_worth_it():
         vn.ScaledSpec((4096, 7168), vn.MXFP4), vn.ScaledSpec((4096, 7168), vn.FP8_BLOCK), target="sm_90a"
     )[1]
     assert len(many) == 2 and "holding up a product would cost more" in many[1]["reasons"][0]
+    grouped = vn.jit(vn.grouped_matmul).kernels(
+        vn.ScaledSpec((32768, 7168), vn.MXFP4), vn.ScaledSpec((8, 4096, 7168), vn.FP8_BLOCK), vn.ArraySpec((9,), vn.int32),
+        target="sm_90a",
+    )[1]  # fmt: skip
+    assert len(grouped) == 2

@@ -111,8 +111,9 @@ KernelCost vernier::mx::costOf(const KernelOps &kernel, const CostModel &model) 
   double moved = (cost.bytesRead + cost.bytesWritten) / model.bytesPerMicrosecond,
          computed = cost.operations / model.operationsPerMicrosecond;
   double work = std::max(moved, computed) + notHidden * std::min(moved, computed);
-  cost.microseconds = model.launchMicroseconds +
-                      std::max({work + contention * beside, fewWarps * beside, makingOf(kernel, ahead, model)}) +
-                      fewWarps * beside / tilesEach;
+  // Who multiplies waits for who makes operands, however long memory takes.
+  double waited = std::max(0.0, makingOf(kernel, ahead, model) - computed);
+  cost.microseconds = model.launchMicroseconds + std::max(work + contention * beside, fewWarps * beside) +
+                      fewWarps * beside / tilesEach + waited;
   return cost;
 }
