@@ -206,13 +206,13 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
   int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
   // Where more than copies is made of tiles, every register there lets more numbers be on their way.
   bool computes = op.getFinish()
-                   .walk([](Operation *inner) {
-                     return llvm::isa<hopper::EncodeOp>(inner) || inner->getName().getDialectNamespace() == "math" ||
-                                    llvm::isa<arith::MulFOp, arith::AddFOp>(inner)
-                                ? WalkResult::interrupt()
-                                : WalkResult::advance();
-                   })
-                   .wasInterrupted();
+                      .walk([](Operation *inner) {
+                        return llvm::isa<hopper::EncodeOp>(inner) || inner->getName().getDialectNamespace() == "math" ||
+                                       llvm::isa<arith::MulFOp, arith::AddFOp>(inner)
+                                   ? WalkResult::interrupt()
+                                   : WalkResult::advance();
+                      })
+                      .wasInterrupted();
   int64_t slack = all - needed * computingGroups - leastFinishing,
           least = slack < usualFetching ? leastFetching : usualFetching;
   int64_t mostFetching = std::clamp<int64_t>(slack, least, computes ? usualFetching : 96);

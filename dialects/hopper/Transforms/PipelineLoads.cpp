@@ -22,8 +22,8 @@ static bool loadsConstant(Operation *op) {
   return function && function.getArgAttr(argument.getArgNumber(), kReadOnly);
 }
 
-/// The operations of the loop's body that `op` needs, in order; false if one of them has effects, reads memory that may change or
-/// hangs on what the loop carries.
+/// The operations of the loop's body that `op` needs, in order; false if one of them has effects, reads memory that may change
+/// or hangs on what the loop carries.
 static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *> &needed) {
   for (Value operand : op->getOperands()) {
     if (auto argument = llvm::dyn_cast<BlockArgument>(operand); argument && argument.getOwner() == loop.getBody()) {
