@@ -1,7 +1,8 @@
 #include "runtime/cuda/Driver.h"
 
+#include "runtime/cuda/Library.h"
+
 #include <array>
-#include <dlfcn.h>
 #include <mutex>
 
 using namespace vernier::runtime;
@@ -9,49 +10,43 @@ using namespace vernier::runtime::cuda;
 
 static Result<const Driver *> open() {
   static Driver table;
-  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  Library library("libcuda.so.1");
   if (!library)
-    return Error{std::string("no CUDA driver: ") + dlerror()};
-  std::string missing;
-  auto find = [&](auto &slot, const char *name) {
-    slot = reinterpret_cast<std::remove_reference_t<decltype(slot)>>(dlsym(library, name));
-    if (!slot && missing.empty())
-      missing = name;
-  };
-  find(table.init, "cuInit");
-  find(table.driverGetVersion, "cuDriverGetVersion");
-  find(table.getErrorName, "cuGetErrorName");
-  find(table.getErrorString, "cuGetErrorString");
-  find(table.deviceGetCount, "cuDeviceGetCount");
-  find(table.deviceGet, "cuDeviceGet");
-  find(table.deviceGetAttribute, "cuDeviceGetAttribute");
-  find(table.deviceGetName, "cuDeviceGetName");
-  find(table.devicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain");
-  find(table.ctxGetCurrent, "cuCtxGetCurrent");
-  find(table.ctxSetCurrent, "cuCtxSetCurrent");
-  find(table.ctxGetDevice, "cuCtxGetDevice");
-  find(table.moduleLoadDataEx, "cuModuleLoadDataEx");
-  find(table.moduleUnload, "cuModuleUnload");
-  find(table.moduleGetFunction, "cuModuleGetFunction");
-  find(table.funcSetAttribute, "cuFuncSetAttribute");
-  find(table.occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
-  find(table.launchKernelEx, "cuLaunchKernelEx");
-  find(table.memPoolCreate, "cuMemPoolCreate");
-  find(table.memPoolDestroy, "cuMemPoolDestroy");
-  find(table.memPoolSetAttribute, "cuMemPoolSetAttribute");
-  find(table.memAllocFromPoolAsync, "cuMemAllocFromPoolAsync");
-  find(table.memFreeAsync, "cuMemFreeAsync");
-  find(table.memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
-  find(table.streamCreate, "cuStreamCreate");
-  find(table.streamDestroy, "cuStreamDestroy_v2");
-  find(table.streamSynchronize, "cuStreamSynchronize");
-  find(table.streamWaitEvent, "cuStreamWaitEvent");
-  find(table.eventCreate, "cuEventCreate");
-  find(table.eventDestroy, "cuEventDestroy_v2");
-  find(table.eventRecord, "cuEventRecord");
-  find(table.tensorMapEncodeTiled, "cuTensorMapEncodeTiled");
-  if (!missing.empty())
-    return Error{"the CUDA driver is too old: it has no " + missing};
+    return Error{"no CUDA driver: " + library.failure()};
+  library.find(table.init, "cuInit");
+  library.find(table.driverGetVersion, "cuDriverGetVersion");
+  library.find(table.getErrorName, "cuGetErrorName");
+  library.find(table.getErrorString, "cuGetErrorString");
+  library.find(table.deviceGetCount, "cuDeviceGetCount");
+  library.find(table.deviceGet, "cuDeviceGet");
+  library.find(table.deviceGetAttribute, "cuDeviceGetAttribute");
+  library.find(table.deviceGetName, "cuDeviceGetName");
+  library.find(table.devicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain");
+  library.find(table.ctxGetCurrent, "cuCtxGetCurrent");
+  library.find(table.ctxSetCurrent, "cuCtxSetCurrent");
+  library.find(table.ctxGetDevice, "cuCtxGetDevice");
+  library.find(table.moduleLoadDataEx, "cuModuleLoadDataEx");
+  library.find(table.moduleUnload, "cuModuleUnload");
+  library.find(table.moduleGetFunction, "cuModuleGetFunction");
+  library.find(table.funcSetAttribute, "cuFuncSetAttribute");
+  library.find(table.occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+  library.find(table.launchKernelEx, "cuLaunchKernelEx");
+  library.find(table.memPoolCreate, "cuMemPoolCreate");
+  library.find(table.memPoolDestroy, "cuMemPoolDestroy");
+  library.find(table.memPoolSetAttribute, "cuMemPoolSetAttribute");
+  library.find(table.memAllocFromPoolAsync, "cuMemAllocFromPoolAsync");
+  library.find(table.memFreeAsync, "cuMemFreeAsync");
+  library.find(table.memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
+  library.find(table.streamCreate, "cuStreamCreate");
+  library.find(table.streamDestroy, "cuStreamDestroy_v2");
+  library.find(table.streamSynchronize, "cuStreamSynchronize");
+  library.find(table.streamWaitEvent, "cuStreamWaitEvent");
+  library.find(table.eventCreate, "cuEventCreate");
+  library.find(table.eventDestroy, "cuEventDestroy_v2");
+  library.find(table.eventRecord, "cuEventRecord");
+  library.find(table.tensorMapEncodeTiled, "cuTensorMapEncodeTiled");
+  if (!library.missing().empty())
+    return Error{"the CUDA driver is too old: it has no " + library.missing()};
   if (Code code = table.init(0))
     return Error{"the CUDA driver does not start: " + table.describe(code)};
   return &table;

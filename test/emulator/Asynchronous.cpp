@@ -104,6 +104,7 @@ bool defineBarrier(Instruction &i) {
 struct Tile {
   TensorMap map;
   int64_t column, row;
+  uint32_t bytes() const { return map.box[0] * map.box[1] * map.elementBytes; }
 };
 
 Tile tileOf(Warp &warp, const Operand &operand, unsigned lane) {
@@ -112,9 +113,9 @@ Tile tileOf(Warp &warp, const Operand &operand, unsigned lane) {
   warp.read(operand.parts[0], at);
   warp.read(operand.parts[1].parts.at(0), column);
   warp.read(operand.parts[1].parts.at(1), row);
-  uint64_t offset = at[lane] & ((uint64_t(1) << 60) - 1);
+  uint64_t offset = at[lane] - kParameterWindow;
   const std::vector<char> &parameters = warp.block.cluster.launch.parameters;
-  if (at[lane] >> 61 != 1 || offset + sizeof(TensorMap) > parameters.size())
+  if (at[lane] < kParameterWindow || offset + sizeof(TensorMap) > parameters.size())
     throw Failure("a tensor map that is not a parameter");
   Tile tile{{}, column[lane], row[lane]};
   std::memcpy(&tile.map, parameters.data() + offset, sizeof(TensorMap));
@@ -161,21 +162,19 @@ void fetch(Warp &warp, const Instruction &i, uint32_t mask) {
     waitedFor(warp, l);
     Cluster &cluster = warp.block.cluster;
     Tile tile = tileOf(warp, i.operands[1], l);
-    uint32_t offsets = (1u << Block::kRankShift) - 1, to = uint32_t(at) & offsets,
-             barrier = uint32_t(barriers[l] + uint64_t(i.operands[2].offset)) & offsets;
+    uint32_t to = Block::offsetOf(at), barrier = Block::offsetOf(barriers[l] + uint64_t(i.operands[2].offset));
     for (unsigned rank = 0; rank < cluster.blocks.size(); ++rank) {
       if (multicast ? !(ranks[l] >> rank & 1) : rank != at >> Block::kRankShift)
         continue;
       Block &target = *cluster.blocks[rank];
-      target.shared(target.base() + to, tile.map.box[0] * tile.map.box[1] * tile.map.elementBytes, 1);
+      target.shared(target.base() + to, tile.bytes(), 1);
       cluster.later([&cluster, &target, tile, to, barrier] {
         eachPiece(tile, to, [&](uint32_t offset, uint64_t from, int64_t bytes) {
           std::memset(target.memory.data() + offset, 0, 16);
           if (bytes)
             std::memcpy(target.memory.data() + offset, global(from, bytes), size_t(bytes));
         });
-        int64_t all = tile.map.box[0] * tile.map.box[1] * tile.map.elementBytes;
-        change(cluster, target.shared(target.base() + barrier, 8, 8), 0, -all);
+        change(cluster, target.shared(target.base() + barrier, 8, 8), 0, -int64_t(tile.bytes()));
       });
     }
   });
@@ -186,10 +185,10 @@ void keep(Warp &warp, const Instruction &i, uint32_t mask) {
     waitedFor(warp, l);
     Block &block = warp.block;
     Tile tile = tileOf(warp, i.operands[0], l);
-    uint32_t bytes = tile.map.box[0] * tile.map.box[1] * tile.map.elementBytes, offset = uint32_t(at) - block.base();
-    block.shared(at, bytes, 1);
-    block.checkFenced(at, bytes);
-    warp.stores.push_back(block.cluster.later([&block, tile, offset] {
+    uint32_t offset = uint32_t(at) - block.base();
+    block.shared(at, tile.bytes(), 1);
+    block.checkFenced(at, tile.bytes());
+    warp.stores.add(block.cluster.later([&block, tile, offset] {
       eachPiece(tile, offset, [&](uint32_t from, uint64_t to, int64_t bytes) {
         if (bytes)
           std::memcpy(global(to, bytes), block.memory.data() + from, size_t(bytes));
@@ -203,20 +202,11 @@ bool defineBulk(Instruction &i) {
   if (i.has("prefetch"))
     i.run = nothing;
   else if (i.has("commit_group"))
-    i.run = [](Warp &warp, const Instruction &, uint32_t) { warp.committed.push_back(warp.stores.size()); };
+    i.run = [](Warp &warp, const Instruction &, uint32_t) { warp.stores.commit(); };
   else if (i.has("wait_group"))
     i.run = [](Warp &warp, const Instruction &i, uint32_t) {
-      // All groups but the last few. What was not committed is not waited for.
-      size_t spared = size_t(i.operands[0].value);
-      if (warp.committed.size() <= spared)
-        return;
-      size_t count = warp.committed[warp.committed.size() - spared - 1];
-      for (size_t s = 0; s < count; ++s)
-        warp.block.cluster.finish(*warp.stores[s]);
-      warp.stores.erase(warp.stores.begin(), warp.stores.begin() + long(count));
-      warp.committed.erase(warp.committed.begin(), warp.committed.end() - long(spared));
-      for (size_t &group : warp.committed)
-        group -= count;
+      for (const auto &store : warp.stores.waitedFor(size_t(i.operands[0].value)))
+        Cluster::finish(*store);
     };
   else if (i.has("tensor") && i.has("2d") && i.has("bulk_group"))
     i.run = keep;
@@ -250,7 +240,7 @@ bool vernier::emulator::defineAsynchronous(Instruction &i) {
       warp.read(i.operands[1], at);
       warp.read(i.operands[2], rank);
       for (unsigned l = 0; l < kLanes; ++l)
-        at[l] = (at[l] & ((1u << Block::kRankShift) - 1)) | uint64_t(rank[l]) << Block::kRankShift;
+        at[l] = Block::offsetOf(at[l]) | uint64_t(rank[l]) << Block::kRankShift;
       warp.write(i.operands[0], at, mask);
     };
   else

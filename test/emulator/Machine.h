@@ -15,6 +15,9 @@ namespace vernier::emulator {
 inline constexpr unsigned kLanes = 32;
 inline constexpr uint32_t kAll = ~0u;
 
+// Generic addresses: of shared memory and parameters beside those of the host.
+inline constexpr uint64_t kSharedWindow = uint64_t(1) << 60, kParameterWindow = uint64_t(1) << 61;
+
 /// A tensor map as this driver encodes it, in the 128 bytes that the caller gives.
 struct TensorMap {
   uint64_t address, sizes[2], stride;
@@ -48,6 +51,37 @@ struct Pending {
   std::function<void()> finish;
 };
 
+/// What a thread has started, in the groups that it committed.
+template <typename T> class Groups {
+public:
+  void add(T started) { all.push_back(std::move(started)); }
+  void commit() { ends.push_back(all.size()); }
+  /// Takes out what all groups but the last few hold. What was not committed is not waited for.
+  std::vector<T> waitedFor(size_t spared) {
+    if (ends.size() <= spared)
+      return {};
+    size_t count = ends[ends.size() - spared - 1];
+    std::vector<T> taken(std::make_move_iterator(all.begin()), std::make_move_iterator(all.begin() + long(count)));
+    all.erase(all.begin(), all.begin() + long(count));
+    ends.erase(ends.begin(), ends.end() - long(spared));
+    for (size_t &end : ends)
+      end -= count;
+    return taken;
+  }
+  const std::vector<T> &started() const { return all; }
+  bool committed() const { return !ends.empty(); }
+
+private:
+  std::vector<T> all;
+  std::vector<size_t> ends; ///< of each group.
+};
+
+/// 16 bytes of shared memory that a product has read.
+struct ReadPiece {
+  uint32_t offset;
+  std::array<char, 16> bytes;
+};
+
 /// 32 threads. Each has its place in the program; those at the same place go on together.
 class Warp {
 public:
@@ -68,13 +102,11 @@ public:
   std::string whereabouts() const; ///< of its threads, for messages.
 
   Block &block;
-  unsigned number;                ///< in its block.
-  uint32_t waited = 0;            ///< threads that have waited for the launch before.
-  std::vector<uint32_t> unfenced; ///< granules of shared memory that it wrote and the asynchronous proxy may not see.
-  std::vector<std::shared_ptr<Pending>> stores;                      ///< of tiles, not waited for,
-  std::vector<size_t> committed;                                     ///< and where each group of them ends.
-  std::vector<std::pair<uint32_t, std::array<char, 16>>> multiplied; ///< what products on their way have read,
-  std::vector<size_t> products;                                      ///< and where each group of it ends.
+  unsigned number;                         ///< in its block.
+  uint32_t waited = 0;                     ///< threads that have waited for the launch before.
+  std::vector<uint32_t> unfenced;          ///< granules of shared memory that it wrote and the asynchronous proxy may not see.
+  Groups<std::shared_ptr<Pending>> stores; ///< of tiles.
+  Groups<ReadPiece> products;              ///< what they have read.
 
 private:
   /// The threads that go on next, all at `place`; none where all wait.
@@ -112,6 +144,7 @@ public:
   /// The asynchronous proxy reads what was written by threads: they must have fenced.
   void checkFenced(uint64_t address, uint32_t bytes) const;
   uint32_t base() const { return rank << kRankShift; }
+  static uint32_t offsetOf(uint64_t address) { return uint32_t(address) & ((1u << kRankShift) - 1); } ///< in its block.
 
   Cluster &cluster;
   unsigned number, rank; ///< in the grid, in the cluster.

@@ -8,9 +8,6 @@ using namespace vernier::emulator;
 namespace {
 std::mutex guard;
 
-/// Generic addresses: of parameters and shared memory beside those of the host.
-constexpr uint64_t kSharedWindow = uint64_t(1) << 60, kParameterWindow = uint64_t(1) << 61;
-
 std::string hex(uint64_t value) {
   char text[32];
   std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
@@ -49,7 +46,7 @@ char *Block::shared(uint64_t address, uint32_t bytes, uint32_t align) {
 }
 
 char *Block::sharedAnywhere(uint64_t address, uint32_t bytes, uint32_t align) {
-  uint64_t of = address >> kRankShift, offset = address & ((1u << kRankShift) - 1);
+  uint64_t of = address >> kRankShift, offset = offsetOf(address);
   if (of >= cluster.blocks.size() || offset < kSharedBegin || offset + bytes > cluster.blocks[of]->memory.size())
     throw Failure("shared memory at " + hex(address) + " (" + std::to_string(bytes) + " bytes) is outside of " +
                   std::to_string(memory.size() - kSharedBegin) + " bytes");
@@ -59,7 +56,7 @@ char *Block::sharedAnywhere(uint64_t address, uint32_t bytes, uint32_t align) {
 }
 
 void Block::wroteShared(Warp &warp, uint64_t address, uint32_t bytes) {
-  uint32_t offset = uint32_t(address & ((1u << kRankShift) - 1));
+  uint32_t offset = offsetOf(address);
   for (uint32_t granule = offset / kGranule; granule <= (offset + bytes - 1) / kGranule; ++granule) {
     if (writers[granule] == warp.number + 1)
       continue;
@@ -69,7 +66,7 @@ void Block::wroteShared(Warp &warp, uint64_t address, uint32_t bytes) {
 }
 
 void Block::checkFenced(uint64_t address, uint32_t bytes) const {
-  uint32_t offset = uint32_t(address & ((1u << kRankShift) - 1));
+  uint32_t offset = offsetOf(address);
   for (uint32_t granule = offset / kGranule; granule <= (offset + bytes - 1) / kGranule; ++granule)
     if (uint32_t writer = writers[granule])
       throw Failure("the asynchronous proxy reads shared memory at " + hex(granule * kGranule) + ", which warp " +
@@ -230,9 +227,7 @@ bool vernier::emulator::defineMemory(Instruction &i) {
     i.run = shuffle;
   else if (name == "cvta" && i.has("param"))
     return copied(kParameterWindow, 0);
-  else if (name == "cvta" && i.has("shared"))
-    return i.has("to") ? copied(0, kSharedWindow) : copied(kSharedWindow, 0);
-  else if (name == "cvta" && i.has("shared::cluster"))
+  else if (name == "cvta" && (i.has("shared") || i.has("shared::cluster")))
     return i.has("to") ? copied(0, kSharedWindow) : copied(kSharedWindow, 0);
   else if (name == "cvta" && i.has("global"))
     return copied(0, 0);

@@ -43,7 +43,9 @@ struct Matrix {
     uint32_t address = warp.block.base() + offset;
     const char *at = warp.block.shared(address, 16, 16);
     warp.block.checkFenced(address, 16);
-    std::memcpy(warp.multiplied.emplace_back(offset, std::array<char, 16>()).second.data(), at, 16);
+    ReadPiece read{offset, {}};
+    std::memcpy(read.bytes.data(), at, read.bytes.size());
+    warp.products.add(read);
     return at;
   }
 };
@@ -159,23 +161,13 @@ bool vernier::emulator::defineProduct(Instruction &i) {
   if (i.has("fence"))
     i.run = [](Warp &, const Instruction &, uint32_t) {};
   else if (i.has("commit_group"))
-    i.run = [](Warp &warp, const Instruction &, uint32_t) { warp.products.push_back(warp.multiplied.size()); };
+    i.run = [](Warp &warp, const Instruction &, uint32_t) { warp.products.commit(); };
   else if (i.has("wait_group"))
     // Operands must lie there until the hardware has read them: until here, for all it says.
     i.run = [](Warp &warp, const Instruction &i, uint32_t) {
-      size_t spared = size_t(i.operands[0].value);
-      if (warp.products.size() <= spared)
-        return;
-      size_t count = warp.products[warp.products.size() - spared - 1];
-      for (size_t p = 0; p < count; ++p) {
-        const auto &[offset, bytes] = warp.multiplied[p];
-        if (std::memcmp(warp.block.memory.data() + offset, bytes.data(), bytes.size()) != 0)
-          throw Failure("shared memory at " + std::to_string(offset) + " changed while wgmma may read it");
-      }
-      warp.multiplied.erase(warp.multiplied.begin(), warp.multiplied.begin() + long(count));
-      warp.products.erase(warp.products.begin(), warp.products.end() - long(spared));
-      for (size_t &group : warp.products)
-        group -= count;
+      for (const ReadPiece &read : warp.products.waitedFor(size_t(i.operands[0].value)))
+        if (std::memcmp(warp.block.memory.data() + read.offset, read.bytes.data(), read.bytes.size()) != 0)
+          throw Failure("shared memory at " + std::to_string(read.offset) + " changed while wgmma may read it");
     };
   else if (i.has("mma_async") && i.has("f32")) {
     std::string shape;

@@ -49,7 +49,7 @@ struct Parameter {
 struct Kernel {
   std::string name;
   std::vector<Parameter> parameters;
-  uint32_t parameterBytes = 0, sharedBytes = 0; ///< what is declared with a size.
+  uint32_t parameterBytes = 0;
   unsigned cluster = 1, mostThreads = 1024;
   bool waits = false; ///< for the launch before it.
   uint32_t registerBytes = 0, predicates = 0;

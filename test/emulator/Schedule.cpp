@@ -116,11 +116,10 @@ void Warp::end(uint32_t threads) {
   alive &= ~threads;
   if (alive)
     return;
-  if (!stores.empty())
-    for (const auto &store : stores)
-      if (store->finish)
-        throw Failure("a warp ends before the tiles that it stores were read");
-  if (!products.empty())
+  for (const auto &store : stores.started())
+    if (store->finish)
+      throw Failure("a warp ends before the tiles that it stores were read");
+  if (products.committed())
     throw Failure("a warp ends before its products were waited for");
   block.cluster.left();
 }

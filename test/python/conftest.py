@@ -18,6 +18,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "host: about the host target; left out with --device cuda")
+    config.addinivalue_line("markers", "device: about a GPU's kernels, real or emulated; left out with --device cpu")
     config.addinivalue_line("markers", "gpu: needs a GPU; left out without one")
     device = config.getoption("--device")
     if device == "emulated":
@@ -40,6 +41,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if on_gpu and (item.get_closest_marker("host") or "test_recipe" in str(item.path)):
             item.add_marker(pytest.mark.skip(reason="about the host target"))
+        if not on_gpu and item.get_closest_marker("device"):
+            item.add_marker(pytest.mark.skip(reason="about a GPU's kernels"))
         if no_gpu and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no GPU"))
 

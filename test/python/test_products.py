@@ -330,12 +330,11 @@ def test_sums_of_the_tensor_cores_keep_poison_and_tails():
     np.testing.assert_array_equal(emulate(vn.matmul)(plain, plain), vn.matmul(plain, plain))
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("right", (vn.FP8_BLOCK, vn.FP8))
 @pytest.mark.parametrize("spread", (0, 8))
-def test_the_hosts_model_of_the_tensor_cores_has_their_bits(right, spread, request):
+def test_the_hosts_model_of_the_tensor_cores_has_their_bits(right, spread):
     """The same FP32 results as a GPU's, the emulated one included."""
-    if request.config.getoption("--device") == "cpu":
-        pytest.skip("two targets")
     generator = np.random.default_rng(7)
 
     def wide(shape):

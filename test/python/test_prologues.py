@@ -65,29 +65,26 @@ def same(a, b):
             np.testing.assert_array_equal(np.asarray(left), np.asarray(right))
 
 
-@pytest.fixture
-def device(request):
-    if request.config.getoption("--device") == "cpu":
-        pytest.skip("the host makes operands in kernels of their own")
-
-
+@pytest.mark.device
 @pytest.mark.parametrize("rows", (1, 17, 130, 300))
 @pytest.mark.parametrize("prologue", PROLOGUES)
-def test_one_kernel_gives_the_bits_of_several(prologue, rows, device):
+def test_one_kernel_gives_the_bits_of_several(prologue, rows):
     values = operands(prologue, rows)
     for format in (vn.FP8_BLOCK, vn.FP8):
         w, f = weights(format), function(prologue)
         same(vn.jit(kernels=1)(f)(w, *values), vn.jit(fuse=False)(f)(w, *values))
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 @pytest.mark.parametrize("prologue", ("MXFP4", "gathered and quantised"))
-def test_with_what_becomes_of_the_product(prologue, epilogue, device):
+def test_with_what_becomes_of_the_product(prologue, epilogue):
     values, w, f = operands(prologue, 150), weights(vn.FP8_BLOCK), function(prologue, epilogue, vn.bfloat16)
     same(vn.jit(kernels=1)(f)(w, *values), vn.jit(fuse=False)(f)(w, *values))
 
 
-def test_groups_of_rows(device):
+@pytest.mark.device
+def test_groups_of_rows():
     parts = [weights(vn.FP8_BLOCK, seed) for seed in (1, 2, 3)]
     w = vn.ScaledTensor(
         *(np.stack([getattr(p, name) for p in parts]) for name in ("payload", "scales")), vn.FP8_BLOCK, (3, N, K)
@@ -103,7 +100,8 @@ def test_groups_of_rows(device):
         same(vn.jit(kernels=1)(f)(w, offsets, *values), vn.jit(fuse=False)(f)(w, offsets, *values))
 
 
-def test_other_elements(device):
+@pytest.mark.device
+def test_other_elements():
     """MXFP8 times MXFP8, and BF16 without scales."""
     x = draw("normal", (77, K), 5).astype(vn.bfloat16.numpy)
     w8, w16 = weights(vn.MXFP8), draw("normal", (72, K), 6).astype(vn.bfloat16.numpy)
@@ -114,14 +112,13 @@ def test_other_elements(device):
         same(vn.jit(kernels=1)(f)(x, w), vn.jit(fuse=False)(f)(x, w))
 
 
+@pytest.mark.device
 @settings(max_examples=25, deadline=None)
 @given(
     prologue=st.sampled_from(sorted(PROLOGUES)), epilogue=st.sampled_from(sorted(EPILOGUES)), rows=st.integers(0, 400),
     right=st.sampled_from([vn.FP8_BLOCK, vn.FP8]), seed=st.integers(0, 9),
 )  # fmt: skip
-def test_random_combinations(prologue, epilogue, rows, right, seed, request):
-    if request.config.getoption("--device") == "cpu":
-        pytest.skip("the host makes operands in kernels of their own")
+def test_random_combinations(prologue, epilogue, rows, right, seed):
     if "gathered" in prologue and rows == 0:
         rows = 1  # an index needs rows
     values, w, f = operands(prologue, rows, seed), weights(right, seed), function(prologue, epilogue, vn.bfloat16)

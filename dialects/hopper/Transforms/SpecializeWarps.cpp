@@ -160,7 +160,7 @@ private:
         } else {
           llvm::SetVector<Value> outside;
           getUsedValuesDefinedAbove(finish.getBody(), outside);
-          operands = outside.takeVector(); // not the tiles
+          operands = outside.takeVector();
         }
       } else {
         operands = op->getOperands();

@@ -5,10 +5,12 @@
 using namespace mlir;
 using namespace vernier::mx;
 
+static int64_t known(int64_t size, const CostModel &model) { return ShapedType::isDynamic(size) ? model.nominalSize : size; }
+
 static int64_t elementsOf(Type type, const CostModel &model) {
   int64_t count = 1;
   for (int64_t size : shapeOf(type))
-    count *= ShapedType::isDynamic(size) ? model.nominalSize : size;
+    count *= known(size, model);
   return count;
 }
 
@@ -33,7 +35,7 @@ static int64_t workOf(Operation *op, const CostModel &model) {
   if (auto product = llvm::dyn_cast<ProductInterface>(op)) {
     // Tensor cores make some forty products while others make one.
     int64_t depth = shapeOf(product.getLeft().getType())[product.getContraction() == Contraction::Rows ? 0 : 1];
-    return 2 * (ShapedType::isDynamic(depth) ? model.nominalSize : depth) / 40;
+    return 2 * known(depth, model) / 40;
   }
   if (auto unpermute = llvm::dyn_cast<UnpermuteOp>(op))
     return 2 * shapeOf(unpermute.getIndex().getType())[1];
@@ -47,10 +49,7 @@ static double makingOf(const KernelOps &kernel, const llvm::SetVector<Operation 
     return 0;
   constexpr int64_t side = 128, multiprocessors = 132;
   constexpr double always = 0.8, anOperation = 0.025, aBit = 0.05;
-  auto sizeOf = [&](Value value, unsigned dim) {
-    int64_t size = shapeOf(value.getType())[dim];
-    return ShapedType::isDynamic(size) ? model.nominalSize : size;
-  };
+  auto sizeOf = [&](Value value, unsigned dim) { return known(shapeOf(value.getType())[dim], model); };
   double operations = 0, bits = 0;
   for (Operation *op : ahead) {
     operations += double(workOf(op, model));

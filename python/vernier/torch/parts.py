@@ -47,6 +47,11 @@ def _addressed(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.clone() if matrix.data_ptr() % 16 else matrix
 
 
+def _ends(rows: int, widths: list[int]) -> list[int]:
+    """Where tensors of so many rows, of so many bytes each, begin behind one another, and the end of the last."""
+    return [0, *itertools.accumulate(-(-rows * width // ALIGNMENT) * ALIGNMENT for width in widths)]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Pieces:
     """Parts of an index int32, one for each rank, each aligned as kernels want it."""
@@ -162,9 +167,7 @@ class PartsPlan(MovingPlan):
         widths = [math.prod(like.shape[1:]) * like.element_size() for like in wanted]
         heights = [sum(self._above(row[to]) for row in messages) for to in range(ranks)]
         # Of the tensors in each rank's memory, and the end of the last.
-        ends = [
-            [0, *itertools.accumulate(-(-height * width // ALIGNMENT) * ALIGNMENT for width in widths)] for height in heights
-        ]
+        ends = [_ends(height, widths) for height in heights]
 
         def places(source: int, to: int) -> list[int]:
             """Where rows from one rank begin in each tensor of another."""
@@ -179,7 +182,7 @@ class PartsPlan(MovingPlan):
         # What goes to one rank lies together here, as aligned as there.
         others = [(rank + step) % ranks for step in range(1, ranks)]
         largest = max(self._above(sent[to]) for to in others)
-        here = [0, *itertools.accumulate(-(-largest * width // ALIGNMENT) * ALIGNMENT for width in widths[: len(likes)])]
+        here = _ends(largest, widths[: len(likes)])
         stagings: dict[int, torch.Tensor] = {}
         failure: Exception | None = None
         try:
