@@ -1,6 +1,7 @@
 #include "compiler/Heuristics/TileShape.h"
 
 #include "dialects/mx/Analysis/Storage.h"
+#include "dialects/mx/Analysis/Tables.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -31,6 +32,7 @@ TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan
     needs.widestBytes = std::max<int64_t>(needs.widestBytes, element.getIntOrFloatBitWidth() / 8);
   };
   mx::KernelOps ops = mx::KernelOps::of(kernel);
+  needs.tabulates = !mx::Tables::of(ops).functions.empty();
   auto operands = llvm::make_filter_range(kernel.getBody().getArguments(), [](BlockArgument argument) {
     // An index or weights beside a row are no matrix of the kernel.
     return llvm::any_of(argument.getUses(), [](OpOperand &use) {
@@ -117,7 +119,8 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // MXFP4 to turned FP8 and 2% less from FP8 (32768 x 7168). From BF16 it was 3%, but threads that quantise have no registers
   // for it.
   bool longRuns = tall && needs.narrowestTurned && needs.widestBytes == 1 && needs.rowTile < 256 && !needs.grouped;
-  int64_t threads = heavy || longRuns ? 512 : 256;
+  // Every block makes its tables: few and large ones.
+  int64_t threads = heavy || longRuns || needs.tabulates ? 512 : 256;
   int64_t leastCols = std::max<int64_t>(needs.blockCols, vector);
   // As many threads across as divide the columns, so that no chunk is cut off.
   auto across = [&](int64_t most) {
@@ -156,12 +159,14 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   }
   // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.
   int64_t blocks = heavy || longRuns ? 1 : tall ? 3 : 4;
+  if (needs.tabulates)
+    blocks = std::min<int64_t>(blocks, 2);
   // A block that ends makes room for one that loads at once, while a block that goes on waits for its own loads: on one H200,
   // 16 waves took 5% off BF16 to FP8, 10% off MXFP4 to BF16 and 4% off gathers of FP8 and BF16, but put 4% on those of MXFP4.
   // Kernels that load ahead lose by it, those that are bound by instructions gain with a few.
   bool bound = needs.widestBytes == 1 || needs.work > 4;
   int64_t waves = 16;
-  if (tall || needs.wholeRows || needs.downColumns || (needs.gathers && needs.packed))
+  if (tall || needs.tabulates || needs.wholeRows || needs.downColumns || (needs.gathers && needs.packed))
     waves = 1;
   else if (bound && !needs.gathers)
     waves = 4;

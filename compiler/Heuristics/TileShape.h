@@ -21,6 +21,7 @@ struct TileNeeds {
   bool grouped = false;         ///< tiles start anew with each group of rows.
   bool wholeRows = false;       ///< something is found along whole rows.
   bool downColumns = false;     ///< a reduction over all rows.
+  bool tabulates = false;       ///< functions are looked up in tables.
   int64_t work = 0;             ///< operations on numbers, for each of a tile's elements.
   int64_t loadedBits = 0;       ///< read for each column of the widest segment.
   int64_t width = 0;            ///< columns of the widest segment; 0: known at run time only.

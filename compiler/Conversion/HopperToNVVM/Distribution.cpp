@@ -92,6 +92,8 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::DecodeOp one) { return decode(one); })
                         .Case([&](hopper::RecodeOp one) { return recode(one); })
                         .Case([&](hopper::KeepOp one) { return keep(one); })
+                        .Case([&](hopper::TabulateOp one) { return tabulate(one); })
+                        .Case([&](hopper::LookupOp one) { return lookup(one); })
                         .Case([&](hopper::RolesOp one) { return runRoles(one); })
                         .Case([&](hopper::AcquireOp one) { return acquire(one); })
                         .Case([&](hopper::CopyOp one) { return copy(one); })
@@ -182,6 +184,36 @@ LogicalResult Distribution::visit(Operation &op) {
   return elementwise(op);
 }
 
+/// bf16 numbers are the high halves of FP32 ones. LLVM would take each out of its word and shift it.
+static Value extended(OpBuilder &b, Location loc, Value numbers, VectorType real) {
+  int64_t count = real.getNumElements();
+  Type i32 = b.getI32Type();
+  Value words = vector::BitCastOp::create(b, loc, VectorType::get({count / 2}, i32), numbers);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < count; ++i) {
+    Value word = vector::ExtractOp::create(b, loc, words, i / 2);
+    auto constant = [&](int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(int32_t(value))); };
+    results.push_back(i % 2 ? arith::AndIOp::create(b, loc, word, constant(0xffff0000)).getResult()
+                            : arith::ShLIOp::create(b, loc, word, constant(16)).getResult());
+  }
+  Value bits = vector::FromElementsOp::create(b, loc, VectorType::get({count}, i32), results);
+  return arith::BitcastOp::create(b, loc, real, bits);
+}
+
+Value Distribution::elementwise(Operation &op, Type type, ArrayRef<Value> operands) {
+  if (Value v = deviceMath(lanes, op, operands))
+    return v;
+  auto vector = llvm::cast<VectorType>(type);
+  if (llvm::isa<arith::ExtFOp>(op) && vector.getElementType().isF32() && vector.getNumElements() % 2 == 0 &&
+      getElementTypeOrSelf(operands[0].getType()).isBF16())
+    return extended(b, loc, operands[0], vector);
+  OperationState state(loc, op.getName());
+  state.addOperands(operands);
+  state.addAttributes(op.getAttrs());
+  state.addTypes(type);
+  return b.create(state)->getResult(0);
+}
+
 LogicalResult Distribution::elementwise(Operation &op) {
   if (!OpTrait::hasElementwiseMappableTraits(&op))
     return op.emitError() << "has no lowering to threads";
@@ -193,15 +225,7 @@ LogicalResult Distribution::elementwise(Operation &op) {
     SmallVector<Value> operands;
     for (Value operand : op.getOperands())
       operands.push_back(isTile(operand.getType()) ? parts(operand)[i] : number(operand));
-    if (Value v = deviceMath(lanes, op, operands)) {
-      result.push_back(v);
-      continue;
-    }
-    OperationState state(loc, op.getName());
-    state.addOperands(operands);
-    state.addAttributes(op.getAttrs());
-    state.addTypes(partType);
-    result.push_back(b.create(state)->getResult(0));
+    result.push_back(elementwise(op, partType, operands));
   }
   tiles[op.getResult(0)] = result;
   return success();

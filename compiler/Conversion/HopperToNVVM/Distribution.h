@@ -32,6 +32,8 @@ private:
   mlir::LogicalResult visit(mlir::Operation &op);
   mlir::LogicalResult rebuild(mlir::Operation &op);
   mlir::LogicalResult elementwise(mlir::Operation &op);
+  /// An elementwise operation on one vector of each operand.
+  mlir::Value elementwise(mlir::Operation &op, mlir::Type result, llvm::ArrayRef<mlir::Value> operands);
   llvm::SmallVector<mlir::Type> partTypes(mlir::Type type);
   void mapFlat(mlir::Value from, mlir::ValueRange &flat);
   Parts parts(mlir::Value tile) { return tiles.lookup(tile); }
@@ -64,6 +66,11 @@ private:
   Parts magnitudes(hopper::ReduceOp op);
   mlir::Value combine(hopper::ReduceKind kind, mlir::Value a, mlir::Value c);
   void combineAcrossWarps(hopper::ReduceOp op, llvm::SmallVector<mlir::Value> &numbers, llvm::ArrayRef<int64_t> masks);
+
+  // --- Tables.cpp ---
+  mlir::LogicalResult tabulate(hopper::TabulateOp op);
+  mlir::LogicalResult lookup(hopper::LookupOp op);
+  mlir::Value evaluate(hopper::TabulateOp function, mlir::Value argument);
 
   // --- Roles.cpp ---
   mlir::LogicalResult runRoles(hopper::RolesOp op);

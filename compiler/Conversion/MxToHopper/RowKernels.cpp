@@ -40,6 +40,7 @@ public:
     }
     if (e.hasTensorScales())
       e.when(is(task, 0), [&] { e.storeTensorScales(); });
+    e.makeTables(task, tasks, step);
     e.loop(task, tasks, step, [&](Value number) {
       if (!across)
         return emitTask(number, walks.getArrayRef(), nullptr);

@@ -1,6 +1,7 @@
 #include "compiler/Conversion/MxToHopper/TileEmitter.h"
 
 #include "dialects/mx/Analysis/Storage.h"
+#include "dialects/mx/Analysis/Tables.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -339,6 +340,10 @@ TileValue TileEmitter::loadMatrix(Value value, const Rows &at, const Chunk &chun
 TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chunk, int64_t offset) {
   if (auto known = given.find(value); known != given.end())
     return {known->second(offset), {}};
+  if (auto known = lookups.find(value); known != lookups.end()) {
+    auto [argument, table] = known->second;
+    return {hopper::LookupOp::create(b, loc, tile(R, C, b.getF32Type()), matrix(argument, at, chunk, offset).data, table), {}};
+  }
   Operation *op = value.getDefiningOp();
   if (auto quantize = llvm::dyn_cast<mx::QuantizeOp>(op))
     return quantized(quantize, at, chunk, offset);
@@ -380,6 +385,38 @@ TileValue TileEmitter::emitMatrix(Value value, const Rows &at, const Chunk &chun
   SmallVector<Value> operands =
       llvm::map_to_vector(op->getOperands(), [&](Value operand) { return matrix(operand, at, chunk, offset).data; });
   return {elementwise(op, operands), {}};
+}
+
+void TileEmitter::makeTables(Value task, Value tasks, Value step) {
+  mx::Tables wanted = mx::Tables::of(ops);
+  if (wanted.functions.empty())
+    return;
+  // A table takes a thread as long as some four tasks whose numbers it finds there.
+  constexpr int64_t worthwhile = 8;
+  Value later = add(task, arith::MulIOp::create(b, loc, step, index(worthwhile)));
+  Value worth = arith::CmpIOp::create(b, loc, CmpIPredicate::ult, later, tasks);
+  SmallVector<Value> tables;
+  for (Value value : wanted.functions) {
+    auto tabulate = hopper::TabulateOp::create(b, loc, hopper::TableType::get(b.getContext()), worth, IntegerAttr());
+    OpBuilder::InsertionGuard guard(b);
+    Block *body = b.createBlock(&tabulate.getBody(), {}, tile(1, 1, b.getBF16Type()), loc);
+    Value result = functionOf(value, wanted.lookups.find(value)->second.argument, body->getArgument(0));
+    hopper::TabulatedOp::create(b, loc, result);
+    tables.push_back(tabulate.getTable());
+  }
+  for (auto &[value, lookup] : wanted.lookups)
+    lookups[value] = {lookup.argument, tables[lookup.function]};
+}
+
+Value TileEmitter::functionOf(Value value, Value matrix, Value argument) {
+  if (value == matrix)
+    return argument;
+  Operation *op = value.getDefiningOp();
+  if (auto broadcast = llvm::dyn_cast<mx::BroadcastOp>(op)) // of a constant
+    op = broadcast.getInput().getDefiningOp();
+  if (llvm::isa<arith::ConstantOp>(op))
+    return constant(op, 1, 1);
+  return elementwise(op, llvm::map_to_vector(op->getOperands(), [&](Value v) { return functionOf(v, matrix, argument); }));
 }
 
 Value TileEmitter::constant(Operation *op, int64_t gridRows, int64_t gridCols) {

@@ -64,6 +64,9 @@ public:
   /// Rows that belong to no group are zeros in the result of a grouped transpose.
   void clearOutsideGroups(const mx::Segment &segment, const Chunk &chunk, mlir::Value first, mlir::Value last);
 
+  /// Tables of the functions that are worth it, made by a block that has many tasks of those from one number to another.
+  void makeTables(mlir::Value task, mlir::Value tasks, mlir::Value step);
+
   // --- control ---
   void beginTile(const Tile &tile);
   /// The value of an operation that is computed elsewhere, for the tile at hand: its columns from an offset on.
@@ -135,6 +138,8 @@ private:
   Rows gatheredRows(mx::PermuteOp permute, const Rows &rows);
   mlir::Value elementwise(mlir::Operation *op, llvm::ArrayRef<mlir::Value> operands);
   mlir::Value constant(mlir::Operation *op, int64_t rows, int64_t cols);
+  /// A function of one number, with `argument` in place of the matrix that it is a function of.
+  mlir::Value functionOf(mlir::Value value, mlir::Value matrix, mlir::Value argument);
   mlir::Value asBoolean(mlir::Value value, mlir::Value loaded);
   // ScaledTiles.cpp
   TileValue quantized(mx::QuantizeOp op, const Rows &rows, const Chunk &chunk, int64_t offset);
@@ -171,6 +176,7 @@ private:
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> inputs, outputs;
   llvm::DenseMap<mlir::Operation *, mlir::Value> rowReductions;
   llvm::DenseMap<mlir::Value, std::function<mlir::Value(int64_t)>> given;
+  llvm::DenseMap<mlir::Value, std::pair<mlir::Value, mlir::Value>> lookups; ///< arguments and tables.
   llvm::SmallVector<mx::Size> wanted;
   std::map<int64_t, mlir::Value> indices;
   std::vector<std::map<Key, TileValue>> memo;

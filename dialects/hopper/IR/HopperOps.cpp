@@ -57,6 +57,27 @@ LogicalResult StoreTransposedOp::verify() {
   return success();
 }
 
+LogicalResult TabulateOp::verify() {
+  Block &body = getBody().front();
+  auto one = [&](Type element) { return VectorType::get({1, 1}, element); };
+  Builder b(getContext());
+  if (body.getArgumentTypes() != ArrayRef<Type>{one(b.getBF16Type())})
+    return emitOpError() << "expected a function of vector<1x1xbf16>, but got " << body.getArgumentTypes();
+  auto end = llvm::dyn_cast<TabulatedOp>(body.getTerminator());
+  if (!end || end.getValue().getType() != one(b.getF32Type()))
+    return emitOpError() << "expected the body to yield vector<1x1xf32>";
+  for (Operation &op : body.without_terminator())
+    if (!OpTrait::hasElementwiseMappableTraits(&op) && !op.hasTrait<OpTrait::ConstantLike>())
+      return emitOpError() << "expected elementwise operations and constants, but got " << op.getName();
+  return success();
+}
+
+LogicalResult LookupOp::verify() {
+  if (tileOf(getInput()).getShape() != tileOf(getResult()).getShape())
+    return emitOpError() << "expected a result of the shape of " << getInput().getType() << ", but got " << getResult().getType();
+  return success();
+}
+
 LogicalResult MultiplyOp::verify() {
   StagedType a = getA().getType(), c = getB().getType();
   if (a.getElement() != c.getElement() || a.getCols() != c.getCols())

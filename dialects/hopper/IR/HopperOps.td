@@ -13,6 +13,69 @@ def Hopper_Mask : VectorOfRankAndType<[2], [I1]>;
 def Hopper_Codes : VectorOfRankAndType<[2], [F8E4M3FN, F4E2M1FN]>;
 def Hopper_Words : VectorOfRankAndType<[2], [I32]>;
 
+def Hopper_TableType : TypeDef<Hopper_Dialect, "Table"> {
+  let mnemonic = "table";
+  let summary = "results of a function of bf16 numbers, in shared memory";
+  let description = [{
+    For magnitudes of `kBinades` powers of two from 2^kLeastExponent on, of either sign: an FP32 number each.
+  }];
+  let extraClassDeclaration = [{
+    static constexpr int64_t kLeastExponent = -24, kBinades = 32;
+    static constexpr int64_t kMagnitudes = kBinades << 7, kEntries = 2 * kMagnitudes, kBytes = 4 * kEntries;
+    /// The bits of the least magnitude.
+    static constexpr int64_t kFirst = (kLeastExponent + 127) << 7;
+  }];
+}
+
+def Hopper_TabulateOp : Hopper_Op<"tabulate", [IsolatedFromAbove, MemoryEffects<[MemWrite]>]> {
+  let summary = "a table of a function, made by the threads of a block";
+  let description = [{
+    The body is the function: of one bf16 number, elementwise. Where `worth` is false, the table is not made, and lookups in it
+    compute. The schedule sets `shared`, the offset of the table's bytes. It stands where all threads of a block meet.
+
+    Constraints:
+    1. the body takes vector<1x1xbf16> and yields vector<1x1xf32>, by elementwise operations and constants.
+
+    Example:
+    ```mlir
+    %t = hopper.tabulate if %worth shared 0 {
+    ^bb0(%x: vector<1x1xbf16>):
+      %f = arith.extf %x : vector<1x1xbf16> to vector<1x1xf32>
+      %s = mx.sigmoid %f : vector<1x1xf32>
+      hopper.tabulated %s : vector<1x1xf32>
+    }
+    ```
+  }];
+  let arguments = (ins I1:$worth, OptionalAttr<I64Attr>:$shared);
+  let regions = (region SizedRegion<1>:$body);
+  let results = (outs Hopper_TableType:$table);
+  let assemblyFormat = "`if` $worth (`shared` $shared^)? $body attr-dict";
+  let hasVerifier = 1;
+}
+
+def Hopper_TabulatedOp : Hopper_Op<"tabulated", [Terminator, Pure, HasParent<"TabulateOp">]> {
+  let summary = "the function's result";
+  let description = "Ends the body of `hopper.tabulate`, which has the example.";
+  let arguments = (ins Hopper_Tile:$value);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
+}
+
+def Hopper_LookupOp : Hopper_Op<"lookup", [Pure]> {
+  let summary = "the function of a table, elementwise";
+  let description = [{
+    `result[r, c] = f(input[r, c])`, whether the table has the number or a thread computes it: the bits are the same.
+
+    Example:
+    ```mlir
+    %s = hopper.lookup %x in %t : vector<64x128xbf16> -> vector<64x128xf32>
+    ```
+  }];
+  let arguments = (ins VectorOfRankAndType<[2], [BF16]>:$input, Hopper_TableType:$table);
+  let results = (outs VectorOfRankAndType<[2], [F32]>:$result);
+  let assemblyFormat = "$input `in` $table attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Hopper_RowsOp : Hopper_Op<"rows", [Pure]> {
   let summary = "row numbers of a tile that begins at a row";
   let description = [{

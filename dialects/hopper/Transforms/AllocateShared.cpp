@@ -90,6 +90,11 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
       roles.setShared(passed);
       ring = llvm::alignTo(passed + roles.sharedBytes(), 128);
     });
+    // Tables stay as long as the kernel runs.
+    getOperation().walk([&](TabulateOp tabulate) {
+      tabulate.setShared(ring);
+      ring += TableType::kBytes;
+    });
     int64_t bytes = 0, largest = 0;
     for (auto [op, mine] : users) {
       bytes += mine;
