@@ -116,6 +116,25 @@ def test_requantize_of_quantised_data(source, target, kind):
     assert_same(vn.requantize(t, target), ref.requantize(to_reference(t), target))
 
 
+@pytest.mark.parametrize("rows", (4095, 4096, 4097, 9000))
+def test_scales_of_many_tiles(rows):
+    """Those of turned tiles wait for one another: runs that begin and end within a sector, several matrices at once."""
+    steps = np.random.default_rng(rows).integers(-20, 20, (-(-rows // 32), 640)).repeat(32, 0)[:rows]
+    x = np.ldexp(draw("normal", (rows, 640), rows), steps).astype(vn.bfloat16.numpy)
+    for format in (vn.FP8, vn.MXFP4):
+        t = random_scaled(format, (rows, 640), rows, 100)
+        assert_same(vn.transpose(t), ref.transpose(to_reference(t)), f"{format.name}, {rows} rows")
+
+    @vn.jit
+    def columns(x):
+        down = [vn.quantize(x, format, axis=0) for format in (vn.FP8, vn.MXFP8)]
+        return *(vn.transpose(d) for d in down), vn.quantize(x, vn.MXFP4)
+
+    eight, mx, _ = columns(x)
+    for turned, format in ((eight, vn.FP8), (mx, vn.MXFP8)):
+        assert_same(turned, ref.transpose(ref.quantize(x, format, axis=0)), f"{format.name} down columns, {rows} rows")
+
+
 @pytest.mark.parametrize("kind", ("normal", "outliers", "zeros"))
 @pytest.mark.parametrize("source", (vn.MXFP4, vn.MXFP8, vn.FP8), ids=label)
 def test_transpose_of_quantised_data(source, kind):

@@ -87,6 +87,7 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::LoadOp one) { return load(one); })
                         .Case([&](hopper::StoreOp one) { return store(one); })
                         .Case([&](hopper::StoreTransposedOp one) { return storeTransposed(one); })
+                        .Case([&](hopper::StoreGatheredOp one) { return storeGathered(one); })
                         .Case([&](hopper::ReduceOp one) { return reduce(one); })
                         .Case([&](hopper::EncodeOp one) { return encode(one); })
                         .Case([&](hopper::DecodeOp one) { return decode(one); })

@@ -44,8 +44,6 @@ private:
   // --- Moves.cpp ---
   mlir::LogicalResult load(hopper::LoadOp op);
   mlir::LogicalResult store(hopper::StoreOp op);
-  mlir::LogicalResult storeTransposed(hopper::StoreTransposedOp op);
-  mlir::LogicalResult storeGridTransposed(hopper::StoreTransposedOp op);
   /// How a memref of a matrix is addressed: codes of 4 bits share bytes.
   struct Address {
     mlir::Value base;
@@ -58,6 +56,11 @@ private:
   mlir::Value gridColumn(int64_t gridCols);
   mlir::Value itemRow(int64_t item); ///< of this thread, relative to the tile (i32).
   mlir::Value ownsGrid(mlir::VectorType grid);
+
+  // --- TransposedStores.cpp ---
+  mlir::LogicalResult storeTransposed(hopper::StoreTransposedOp op);
+  mlir::LogicalResult storeGridTransposed(hopper::StoreTransposedOp op);
+  mlir::LogicalResult storeGathered(hopper::StoreGatheredOp op);
   /// Rows of codes as words of neighbouring rows: words[word][column].
   llvm::SmallVector<llvm::SmallVector<mlir::Value>> turnedWords(llvm::ArrayRef<mlir::Value> rows, int64_t bits);
 

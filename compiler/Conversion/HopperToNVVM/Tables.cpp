@@ -62,8 +62,8 @@ LogicalResult Distribution::tabulate(hopper::TabulateOp op) {
   return success();
 }
 
-/// Two numbers a word. Less the least magnitude, those that the table has are below its number of magnitudes but for their sign,
-/// in either half; a half that is not may take one from the other, which is then computed as well.
+/// Two numbers a word. Less the least magnitude, those that the table has are below its number of magnitudes but for their
+/// sign, in either half; a half that is not may take one from the other, which is then computed as well.
 LogicalResult Distribution::lookup(hopper::LookupOp op) {
   auto function = op.getTable().getDefiningOp<hopper::TabulateOp>();
   CodeWords words(b, loc);

@@ -31,6 +31,8 @@ struct Tile {
   mlir::Value firstRow;
   mlir::Value rows;       ///< how many rows there are; at most the tile's.
   mlir::Value blockIndex; ///< position of the tile's blocks in the scales of a grouped transpose.
+  /// Of a task in a run of tiles, one below the other: the run's first row, and whether it ends here. Null: there are no runs.
+  mlir::Value runFirstRow{}, endsRun{};
 };
 
 /// Numbers, or codes with their scale bytes as a grid of i32.
@@ -58,6 +60,9 @@ public:
   void storeRowOutput(mlir::Value output);
   /// FP32 scales of whole tensors: written once, also where there are no rows.
   bool hasTensorScales() const;
+  /// Scales that a turned tile has in each row of the result; kWindow of `hopper.store_gathered` or more: they are not
+  /// gathered.
+  int64_t turnedScaleRows(mx::TransposeOp transpose) const;
   void storeTensorScales();
   /// A tile of a grouped transpose without rows leaves its scales zero.
   void clearEmptyBlocks(const mx::Segment &segment, const Chunk &chunk, mlir::Value block);

@@ -84,20 +84,42 @@ void TileEmitter::storeBlock(const mx::Segment &segment, const Chunk &chunk, Val
                rowOf(divide(addTo(height, width - 1), width), divide(column, width)), index(0), Value(), cols, Value());
 }
 
+/// Rows of a tile that share a scale of the transposed matrix.
+static int64_t turnedBlockRows(mx::TransposeOp transpose) {
+  auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
+  return transpose.reblocks() ? mx::TransposeOp::kBlock : source.getBlockRows();
+}
+
+int64_t TileEmitter::turnedScaleRows(mx::TransposeOp transpose) const {
+  bool scaled = llvm::isa<mx::ScaledType>(transpose.getResult().getType());
+  return scaled ? R / turnedBlockRows(transpose) : hopper::StoreGatheredOp::kWindow;
+}
+
 /// The scale of block (i, j) of the tile belongs to block (j, i) of the result: a store down a column of the result's scales,
-/// which a memref with the last stride first describes. Few bytes, written one by one.
+/// which a memref with the last stride first describes. Few bytes: in a run of tiles they wait for those of the next.
 void TileEmitter::storeTurnedScales(const mx::Segment &segment, mx::TransposeOp transpose, const Chunk &chunk, Value scales) {
   Value output = segment.output;
-  auto source = llvm::cast<mx::ScaledType>(transpose.getInput().getType()).getFormat();
   auto format = llvm::cast<mx::ScaledType>(output.getType()).getFormat();
-  int64_t height = transpose.reblocks() ? mx::TransposeOp::kBlock : source.getBlockRows(); // rows of the tile a block
+  int64_t height = turnedBlockRows(transpose);
   int64_t width = format.getBlockRows(); // columns of it a block of the result
   Value grid = lanes.narrow(expand(scales, R / height, C / width));
   Value firstBlock = transpose.getOffsets() ? current.blockIndex : divide(current.firstRow, height);
   Value blocks = divide(addTo(current.rows, height - 1), height);
   Value cols = chunk.valid ? divide(addTo(chunk.valid, width - 1), width) : Value();
-  storeColumns(grid, outputBuffer(output, 1), divide(addTo(chunk.start, segment.begin), width), firstBlock, blocks, cols,
-               stride(output, 1));
+  Value firstCol = divide(addTo(chunk.start, segment.begin), width);
+  constexpr int64_t window = hopper::StoreGatheredOp::kWindow;
+  int64_t gridRows = turnedScaleRows(transpose);
+  if (!current.endsRun || gridRows >= window) {
+    storeColumns(grid, outputBuffer(output, 1), firstCol, firstBlock, blocks, cols, stride(output, 1));
+    return;
+  }
+  Value ofWindow = arith::AndIOp::create(b, loc, firstBlock, index(-window));
+  Value from = arith::MaxUIOp::create(b, loc, ofWindow, divide(current.runFirstRow, height));
+  Value inWindow = arith::AndIOp::create(b, loc, firstBlock, index(window - 1));
+  Value full = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, inWindow, index(window - gridRows));
+  Value last = arith::OrIOp::create(b, loc, full, current.endsRun);
+  hopper::StoreGatheredOp::create(b, loc, grid, outputBuffer(output, 1), firstCol, firstBlock, from, blocks, cols,
+                                  stride(output, 1), last, IntegerAttr());
 }
 
 /// Whether a result is made of blocks alone: whatever lies between them belongs to nobody.

@@ -57,6 +57,15 @@ LogicalResult StoreTransposedOp::verify() {
   return success();
 }
 
+LogicalResult StoreGatheredOp::verify() {
+  int64_t rows = tileOf(getValue()).getDimSize(0);
+  if (rows > kWindow || !llvm::isPowerOf2_64(uint64_t(rows)))
+    return emitOpError() << "expected a power of two of rows, at most " << kWindow << ", but got " << rows;
+  if (llvm::cast<MemRefType>(getMemref().getType()).getRank() != 2)
+    return emitOpError() << "expected a memref of rank 2, but got " << getMemref().getType();
+  return success();
+}
+
 LogicalResult TabulateOp::verify() {
   Block &body = getBody().front();
   auto one = [&](Type element) { return VectorType::get({1, 1}, element); };
@@ -74,7 +83,8 @@ LogicalResult TabulateOp::verify() {
 
 LogicalResult LookupOp::verify() {
   if (tileOf(getInput()).getShape() != tileOf(getResult()).getShape())
-    return emitOpError() << "expected a result of the shape of " << getInput().getType() << ", but got " << getResult().getType();
+    return emitOpError() << "expected a result of the shape of " << getInput().getType() << ", but got "
+                         << getResult().getType();
   return success();
 }
 

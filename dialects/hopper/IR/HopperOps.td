@@ -186,6 +186,44 @@ def Hopper_StoreTransposedOp : Hopper_Op<"store_transposed", [AttrSizedOperandSe
   let hasVerifier = 1;
 }
 
+def Hopper_StoreGatheredOp : Hopper_Op<"store_gathered", [AttrSizedOperandSegments, MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "bytes of a grid to memory, rows as columns, when neighbours are there";
+  let description = [{
+    `memref[first_col + c, first_row + r] = value[r, c]` for r < `rows` and c < `cols`, as `hopper.store_transposed`, but with the
+    tiles above: they wait in shared memory until `last`, when rows `from` to `first_row + rows` of the result's rows are stored
+    side by side. Single bytes of many rows, which each take as long as a whole sector, become runs.
+
+    The tiles of a run follow one another in a loop, with the same columns; the first row of each is a multiple of its rows, which
+    are a power of two, and `last` is true for the one that ends at a multiple of `kWindow` rows and for the one after which no
+    other follows. `from` is the first row of the run, or the last multiple of `kWindow`. The schedule sets `shared`, the offset of
+    the bytes that wait.
+
+    Constraints:
+    1. the grid has bytes, a power of two of rows, at most `kWindow`.
+
+    Example:
+    ```mlir
+    hopper.store_gathered %s to %m at %col, %row from %from rows %rows if %last
+      : vector<2x128xi8>, memref<4096x256xi8>
+    ```
+  }];
+  let arguments = (ins VectorOfRankAndType<[2], [I8]>:$value, AnyMemRef:$memref, Index:$first_col, Index:$first_row, Index:$from,
+                   Optional<Index>:$rows, Optional<Index>:$cols, Optional<Index>:$stride, I1:$last,
+                   OptionalAttr<I64Attr>:$shared);
+  let assemblyFormat = [{
+    $value `to` $memref `at` $first_col `,` $first_row `from` $from (`rows` $rows^)? (`cols` $cols^)? (`stride` $stride^)?
+    `if` $last (`shared` $shared^)? attr-dict `:` type($value) `,` type($memref)
+  }];
+  let extraClassDeclaration = [{
+    static constexpr int64_t kWindow = 32; ///< bytes of a sector.
+    /// Bytes that wait for a tile of so many columns, and those of a row of them: a word more, so that a column's bytes are in
+    /// banks of their own.
+    static int64_t rowBytes(int64_t cols) { return (cols + 3) / 4 * 4 + 4; }
+    static int64_t sharedBytes(int64_t cols) { return kWindow * rowBytes(cols); }
+  }];
+  let hasVerifier = 1;
+}
+
 def Hopper_ReduceOp : Hopper_Op<"reduce", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "combines the numbers of every block into one";
   let description = [{

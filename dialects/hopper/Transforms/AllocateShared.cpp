@@ -90,10 +90,16 @@ struct AllocateShared : vernier::hopper::impl::AllocateSharedBase<AllocateShared
       roles.setShared(passed);
       ring = llvm::alignTo(passed + roles.sharedBytes(), 128);
     });
-    // Tables stay as long as the kernel runs.
-    getOperation().walk([&](TabulateOp tabulate) {
-      tabulate.setShared(ring);
-      ring += TableType::kBytes;
+    // Tables stay as long as the kernel runs, what is gathered until it is stored.
+    getOperation().walk([&](Operation *op) {
+      if (auto tabulate = llvm::dyn_cast<TabulateOp>(op)) {
+        tabulate.setShared(ring);
+        ring += TableType::kBytes;
+      }
+      if (auto store = llvm::dyn_cast<StoreGatheredOp>(op)) {
+        store.setShared(ring);
+        ring += llvm::alignTo(StoreGatheredOp::sharedBytes(layoutAt(op).getCols()), 128);
+      }
     });
     int64_t bytes = 0, largest = 0;
     for (auto [op, mine] : users) {

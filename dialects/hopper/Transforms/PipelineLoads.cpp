@@ -45,8 +45,8 @@ static bool collect(scf::ForOp loop, Operation *op, llvm::SetVector<Operation *>
 static bool waits(func::FuncOp function) {
   return function
       .walk([](Operation *op) {
-        bool meets =
-            llvm::isa<StoreTransposedOp, LoadScalesOp, PutMadeOp>(op) || (llvm::isa<ReduceOp>(op) && op->hasAttr("shared"));
+        bool meets = llvm::isa<StoreTransposedOp, StoreGatheredOp, LoadScalesOp, PutMadeOp>(op) ||
+                     (llvm::isa<ReduceOp>(op) && op->hasAttr("shared"));
         return meets ? WalkResult::interrupt() : WalkResult::advance();
       })
       .wasInterrupted();

@@ -59,9 +59,9 @@ private:
       if (constantOf(operand))
         continue;
       auto known = functions.find(operand);
-      Value of = known != functions.end()                                           ? known->second.argument
+      Value of = known != functions.end()                                       ? known->second.argument
                  : isMatrixOf(operand, [](Type type) { return type.isBF16(); }) ? operand
-                                                                                    : Value();
+                                                                                : Value();
       if (!of || (argument && argument != of))
         return;
       argument = of;

@@ -227,3 +227,62 @@ func.func @makers_without_a_row() {
   } : !hopper.staged<256 x 128 x f8E4M3FN>
   return
 }
+
+// -----
+
+func.func @function_of_others(%worth: i1) {
+  // expected-error@+1 {{expected a function of vector<1x1xbf16>, but got 'vector<1x1xf32>'}}
+  %t = hopper.tabulate if %worth {
+  ^bb0(%number: vector<1x1xf32>):
+    hopper.tabulated %number : vector<1x1xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @function_to_others(%worth: i1) {
+  // expected-error@+1 {{expected the body to yield vector<1x1xf32>}}
+  %t = hopper.tabulate if %worth {
+  ^bb0(%number: vector<1x1xbf16>):
+    hopper.tabulated %number : vector<1x1xbf16>
+  }
+  return
+}
+
+// -----
+
+func.func @function_of_neighbours(%worth: i1) {
+  // expected-error@+1 {{expected elementwise operations and constants, but got hopper.reduce}}
+  %t = hopper.tabulate if %worth {
+  ^bb0(%number: vector<1x1xbf16>):
+    %f = arith.extf %number : vector<1x1xbf16> to vector<1x1xf32>
+    %r = hopper.reduce max %f : vector<1x1xf32> -> vector<1x1xf32>
+    hopper.tabulated %r : vector<1x1xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @lookup_of_another_shape(%x: vector<64x128xbf16>, %t: !hopper.table) {
+  // expected-error@+1 {{expected a result of the shape of 'vector<64x128xbf16>', but got 'vector<64x64xf32>'}}
+  %y = hopper.lookup %x in %t : vector<64x128xbf16> -> vector<64x64xf32>
+  return
+}
+
+// -----
+
+func.func @gathered_rows(%s: vector<64x128xi8>, %m: memref<4096x256xi8>, %i: index, %last: i1) {
+  // expected-error@+1 {{expected a power of two of rows, at most 32, but got 64}}
+  hopper.store_gathered %s to %m at %i, %i from %i if %last : vector<64x128xi8>, memref<4096x256xi8>
+  return
+}
+
+// -----
+
+func.func @gathered_vector(%s: vector<2x128xi8>, %m: memref<256xi8>, %i: index, %last: i1) {
+  // expected-error@+1 {{expected a memref of rank 2, but got 'memref<256xi8>'}}
+  hopper.store_gathered %s to %m at %i, %i from %i if %last : vector<2x128xi8>, memref<256xi8>
+  return
+}

@@ -40,3 +40,25 @@ func.func @numbers(%x: vector<64x128xbf16>, %s: vector<64x1xf32>, %p: vector<64x
   %v = hopper.decode %r : vector<64x128xf8E4M3FN> -> vector<64x128xf32>
   return
 }
+
+// CHECK-LABEL: func.func @tables
+func.func @tables(%x: vector<64x128xbf16>, %worth: i1) {
+  // CHECK: %[[T:.+]] = hopper.tabulate if %{{.+}} shared 128 {
+  %t = hopper.tabulate if %worth shared 128 {
+  ^bb0(%number: vector<1x1xbf16>):
+    %f = arith.extf %number : vector<1x1xbf16> to vector<1x1xf32>
+    %s = mx.sigmoid %f : vector<1x1xf32>
+    // CHECK: hopper.tabulated %{{.+}} : vector<1x1xf32>
+    hopper.tabulated %s : vector<1x1xf32>
+  }
+  // CHECK: hopper.lookup %{{.+}} in %[[T]] : vector<64x128xbf16> -> vector<64x128xf32>
+  %y = hopper.lookup %x in %t : vector<64x128xbf16> -> vector<64x128xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @gathered
+func.func @gathered(%s: vector<2x128xi8>, %m: memref<4096x256xi8>, %i: index, %last: i1) {
+  // CHECK: hopper.store_gathered %{{.+}} to %{{.+}} at %{{.+}}, %{{.+}} from %{{.+}} rows %{{.+}} if %{{.+}} shared 0 : vector<2x128xi8>, memref<4096x256xi8>
+  hopper.store_gathered %s to %m at %i, %i from %i rows %i if %last shared 0 : vector<2x128xi8>, memref<4096x256xi8>
+  return
+}

@@ -26,3 +26,21 @@ func.func @rows(%x: vector<1x2048xf32>) attributes {hopper.layout = #hopper.layo
   %b = hopper.reduce sum %a : vector<1x16xf32> -> vector<1x1xf32>
   return
 }
+
+// Tables and bytes that wait for others keep their places; what tiles pass through lies behind them.
+// CHECK-LABEL: func.func @kept
+// CHECK-SAME: hopper.shared = 53504 : i64
+func.func @kept(%x: vector<128x128xf8E4M3FN>, %s: vector<1x128xi8>, %t: memref<4096x?xi8>, %n: index, %is: i1)
+    attributes {hopper.layout = #hopper.layout<128 x 128, threads = 32 x 8, vector = 16, rowGroup = 4>} {
+  // CHECK: hopper.tabulate if %{{.+}} shared 0
+  %table = hopper.tabulate if %is {
+  ^bb0(%number: vector<1x1xbf16>):
+    %f = arith.extf %number : vector<1x1xbf16> to vector<1x1xf32>
+    hopper.tabulated %f : vector<1x1xf32>
+  }
+  // CHECK: hopper.store_transposed {{.+}} shared 36992 padding 4 alone :
+  hopper.store_transposed %x to %t at %n, %n stride %n : vector<128x128xf8E4M3FN>, memref<4096x?xi8>
+  // CHECK: hopper.store_gathered {{.+}} shared 32768 :
+  hopper.store_gathered %s to %t at %n, %n from %n stride %n if %is : vector<1x128xi8>, memref<4096x?xi8>
+  return
+}
