@@ -185,8 +185,8 @@ LogicalResult Distribution::visit(Operation &op) {
   return elementwise(op);
 }
 
-/// bf16 numbers are the high halves of FP32 ones. LLVM would take each out of its word and shift it, which is an instruction more,
-/// but holds fewer registers at a time.
+/// bf16 numbers are the high halves of FP32 ones. LLVM would take each out of its word and shift it, which is an instruction
+/// more, but holds fewer registers at a time.
 static Value extended(OpBuilder &b, Location loc, Value numbers, VectorType real) {
   int64_t count = real.getNumElements();
   auto halves = VectorType::get({count / 2}, b.getI32Type());
