@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 5;
+inline constexpr int kAbiVersion = 6;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {
@@ -63,28 +63,32 @@ struct TensorMapSpec {
   std::string element; ///< "f8", "bf16", "f16" or "f32".
 };
 
-/// How a kernel is launched on a GPU, and what the assembler says of it.
+/// How a kernel is launched, and what the assembler says of it.
 struct LaunchSpec {
-  int threads = 0;                 ///< of a block; 0: not a kernel for a GPU.
+  std::string entry;           ///< name in the code.
+  std::vector<SizeExpr> sizes; ///< operands after buffers.
+  // Of a kernel for a GPU:
+  int threads = 0;                 ///< of a block.
   int64_t sharedBytes = 0;         ///< of a block.
   int waves = 1;                   ///< blocks for each one that runs at a time; each block walks over its share of the tasks.
   int cluster = 1;                 ///< thread blocks that run together; a task is theirs.
   std::vector<SizeExpr> tasks;     ///< their product is the number of tasks; blocks beyond it would have none.
+  int pieces = 1;                  ///< of a task: counted as tasks, but made together unless the last wave has room for all.
+  int64_t cost = 0, pieceCost = 0; ///< of the pieces of a task together, and of one: in a unit that a kernel's launches share.
   std::vector<TensorMapSpec> maps; ///< operands after buffers and sizes.
   int registers = 0;               ///< of a thread; 0 where the driver assembles.
   int64_t spillBytes = 0;
   std::vector<std::string> warnings;
+  std::string schedule; ///< for people.
 };
 
 struct KernelSpec {
   std::string name;
-  std::vector<int> buffers; ///< operands, then results.
-  std::vector<SizeExpr> sizes;
-  LaunchSpec launch;
+  std::vector<int> buffers;         ///< operands, then results.
+  std::vector<LaunchSpec> launches; ///< one, or several that do the same: which one is decided when sizes are known.
   // For people: what explain() prints.
   std::vector<std::string> operations;
   std::vector<std::string> reasons;
-  std::string schedule;
   std::vector<int> reads; ///< buffers whose contents are read (an operand may lend its shape only).
   std::vector<int> writes;
 };
@@ -114,6 +118,9 @@ struct Artifact {
 };
 
 unsigned elementBytes(const std::string &element);
+
+/// What a launch with so many tasks costs where so many of them run at a time.
+int64_t estimate(const LaunchSpec &launch, int64_t tasks, int64_t atOnce);
 
 /// Everything but `code` and `ptx`, as one line of JSON, and back; an empty name means that the text was no artifact.
 std::string toJson(const Artifact &artifact);

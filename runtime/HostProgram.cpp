@@ -115,7 +115,7 @@ Status HostProgram::run(const std::vector<ValueView> &arguments, const std::vect
   for (size_t k = 0; k < artifact.kernels.size(); ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
     std::vector<int64_t> sizes;
-    for (const SizeExpr &size : kernel.sizes)
+    for (const SizeExpr &size : kernel.launches.front().sizes)
       sizes.push_back(evaluate(size, shapes));
     std::vector<void *> operands;
     for (int buffer : kernel.buffers)

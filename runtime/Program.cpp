@@ -17,6 +17,25 @@ int64_t vernier::runtime::evaluate(const SizeExpr &expr, const ValueRef *argumen
   return sum;
 }
 
+int64_t vernier::runtime::tasksOf(const LaunchSpec &launch, const ValueRef *arguments) {
+  int64_t tasks = 1;
+  for (const SizeExpr &factor : launch.tasks)
+    tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
+  return tasks;
+}
+
+size_t vernier::runtime::cheapestLaunch(const KernelSpec &kernel, const ValueRef *arguments, const int64_t *atOnce) {
+  size_t best = 0;
+  int64_t least = 0;
+  for (size_t i = 0; kernel.launches.size() > 1 && i < kernel.launches.size(); ++i) {
+    const LaunchSpec &launch = kernel.launches[i];
+    int64_t cost = estimate(launch, tasksOf(launch, arguments), atOnce[i]);
+    if (i == 0 || cost < least)
+      best = i, least = cost;
+  }
+  return best;
+}
+
 std::vector<Shape> vernier::runtime::shapesOf(const std::vector<ValueView> &values) {
   std::vector<Shape> shapes;
   for (const ValueView &value : values)

@@ -27,6 +27,11 @@ struct ValueRef {
 /// evaluate() over the shapes of a call, without copying them.
 int64_t evaluate(const SizeExpr &expr, const ValueRef *arguments);
 
+/// How many tasks a kernel has in a call.
+int64_t tasksOf(const LaunchSpec &launch, const ValueRef *arguments);
+/// Which of its launches is the cheapest there, where so many tasks of each run at a time; of several, the first.
+size_t cheapestLaunch(const KernelSpec &kernel, const ValueRef *arguments, const int64_t *atOnce);
+
 std::vector<Shape> shapesOf(const std::vector<ValueView> &values);
 
 class Program {

@@ -189,6 +189,20 @@ static Result<nvptx::Assembly> assembleWithoutSpills(const std::string &ptxas, M
   return changed && assembly->kernels.size() > 1 ? nvptx::assemble(ptxas, ptx) : std::move(assembly);
 }
 
+static void report(nvptx::Assembly &assembly, runtime::LaunchSpec &launch) {
+  const nvptx::KernelReport &found = assembly.kernels[launch.entry];
+  launch.registers = found.registers;
+  launch.warnings = found.warnings;
+  launch.spillBytes = found.spillStores + found.spillLoads;
+  launch.schedule += ", " + std::to_string(found.registers) + " registers";
+  if (launch.sharedBytes)
+    launch.schedule += ", " + std::to_string(launch.sharedBytes) + " bytes of shared memory";
+  if (launch.spillBytes)
+    launch.warnings.push_back("spills " + std::to_string(launch.spillBytes) +
+                              " bytes of registers a thread: split the function, or return fewer formats at once");
+  launch.warnings.insert(launch.warnings.end(), assembly.warnings.begin(), assembly.warnings.end());
+}
+
 /// Fills in what the assembler found, and its machine code.
 static Status assemble(const CompileOptions &options, ModuleOp module, runtime::Artifact &artifact) {
   std::string ptxas = nvptx::findPtxas(options.ptxas);
@@ -198,19 +212,9 @@ static Status assemble(const CompileOptions &options, ModuleOp module, runtime::
   if (!assembly)
     return assembly.error();
   artifact.code = std::move(assembly->cubin);
-  for (runtime::KernelSpec &kernel : artifact.kernels) {
-    const nvptx::KernelReport &report = assembly->kernels[kernel.name];
-    kernel.launch.registers = report.registers;
-    kernel.launch.warnings = report.warnings;
-    kernel.launch.spillBytes = report.spillStores + report.spillLoads;
-    kernel.schedule += ", " + std::to_string(report.registers) + " registers";
-    if (kernel.launch.sharedBytes)
-      kernel.schedule += ", " + std::to_string(kernel.launch.sharedBytes) + " bytes of shared memory";
-    if (kernel.launch.spillBytes)
-      kernel.launch.warnings.push_back("spills " + std::to_string(kernel.launch.spillBytes) +
-                                       " bytes of registers a thread: split the function, or return fewer formats at once");
-    kernel.launch.warnings.insert(kernel.launch.warnings.end(), assembly->warnings.begin(), assembly->warnings.end());
-  }
+  for (runtime::KernelSpec &kernel : artifact.kernels)
+    for (runtime::LaunchSpec &launch : kernel.launches)
+      report(*assembly, launch);
   return {};
 }
 

@@ -158,18 +158,12 @@ private:
       spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
       spec.writes.insert(spec.writes.end(), mine.begin(), mine.end());
     }
-    auto function = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
-    for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
-      spec.sizes.push_back(exprOf(mx::decodeSize(llvm::cast<DenseI64ArrayAttr>(size))));
-    describeTasks(function, spec.launch);
-    for (const hopper::TensorMap &map : hopper::tensorMapsOf(function)) {
-      std::string element = "f8";
-      if (!llvm::isa<Float8E4M3FNType>(map.tile.getElement())) {
-        element.clear();
-        llvm::raw_string_ostream(element) << map.tile.getElement();
-      }
-      spec.launch.maps.push_back({spec.buffers[map.argument], int(map.tile.getRows()), element});
-    }
+    auto usual = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
+    addLaunch(kernel, usual, spec);
+    for (func::FuncOp function : lowered.getOps<func::FuncOp>())
+      if (auto other = function->getAttrOfType<FlatSymbolRefAttr>(hopper::kInsteadOf);
+          other && other.getAttr() == usual.getNameAttr())
+        addLaunch(kernel, function, spec);
     for (Operation &op : kernel.getBody().front().without_terminator()) {
       std::string name = op.getName().getStringRef().str();
       if (auto reencoding = llvm::dyn_cast<mx::ReencodingInterface>(op);
@@ -181,8 +175,24 @@ private:
     if (ArrayAttr reasons = kernel.getReasonsAttr())
       for (Attribute reason : reasons)
         spec.reasons.push_back(llvm::cast<StringAttr>(reason).str());
-    spec.schedule = scheduleOf(kernel, function);
     artifact.kernels.push_back(std::move(spec));
+  }
+
+  void addLaunch(mx::KernelOp kernel, func::FuncOp function, runtime::KernelSpec &spec) {
+    runtime::LaunchSpec &launch = spec.launches.emplace_back();
+    launch.entry = function.getName().str();
+    for (Attribute size : function->getAttrOfType<ArrayAttr>(hopper::kSizes))
+      launch.sizes.push_back(exprOf(mx::decodeSize(llvm::cast<DenseI64ArrayAttr>(size))));
+    describeTasks(function, launch);
+    for (const hopper::TensorMap &map : hopper::tensorMapsOf(function)) {
+      std::string element = "f8";
+      if (!llvm::isa<Float8E4M3FNType>(map.tile.getElement())) {
+        element.clear();
+        llvm::raw_string_ostream(element) << map.tile.getElement();
+      }
+      launch.maps.push_back({spec.buffers[map.argument], int(map.tile.getRows()), element});
+    }
+    launch.schedule = scheduleOf(kernel, function);
   }
 
   /// What sums are added to may be where they are stored: every tile reads its own part, once, before it stores it.
@@ -211,6 +221,10 @@ private:
     if (auto waves = function->getAttrOfType<IntegerAttr>(hopper::kWaves))
       launch.waves = int(waves.getInt());
     launch.sharedBytes = function->getAttrOfType<IntegerAttr>(hopper::kShared).getInt();
+    if (auto pieces = function->getAttrOfType<IntegerAttr>(hopper::kPieces))
+      launch.pieces = int(pieces.getInt());
+    if (auto costs = function->getAttrOfType<DenseI64ArrayAttr>(hopper::kCost))
+      launch.cost = costs[0], launch.pieceCost = costs[1];
     for (Attribute factor : function->getAttrOfType<ArrayAttr>(hopper::kTasks)) {
       runtime::SizeExpr sum;
       for (auto term : llvm::cast<ArrayAttr>(factor).getAsRange<DictionaryAttr>()) {

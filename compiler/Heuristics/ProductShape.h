@@ -3,6 +3,7 @@
 #define VERNIER_COMPILER_HEURISTICS_PRODUCTSHAPE_H
 
 #include "dialects/hopper/IR/Hopper.h"
+#include "llvm/ADT/SmallVector.h"
 
 namespace vernier::heuristics {
 
@@ -10,6 +11,7 @@ namespace vernier::heuristics {
 struct ProductNeeds {
   int64_t cols = 0;         ///< of the result, or of a panel of it; 0: a run-time number.
   int64_t results = 1;      ///< matrices side by side, each the sum over a group of its own; 1: one.
+  bool grouped = false;     ///< rows or K belong to groups, whose sizes the host does not know.
   int64_t panels = 1;       ///< parts of the result's columns that are wanted together.
   int64_t scaledBlocks = 1; ///< blocks of K in a staged tile whose sums are scaled apart; 0: the operands have no scales.
   int64_t passedBits = 16;  ///< of an element that is passed to those that finish.
@@ -42,6 +44,9 @@ struct ProductShape {
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }
+  /// Nanoseconds that a block takes for 128 of K of a tile with so many slabs.
+  int64_t cost(int64_t slabs) const;
+  int64_t cost() const { return cost(slabs); }
   int64_t passedCols() const { return cols / pieces; }
   hopper::LayoutAttr finishLayout(mlir::MLIRContext *context) const {
     return hopper::LayoutAttr::get(context, finishRows, passedCols(), hopper::kWarpgroup * vector / passedCols(),
@@ -62,9 +67,14 @@ struct ProductWish {
   ProductWish() = default;
   /// From a function's attribute `mx.product_shape` (see the mx dialect); null: no wish.
   explicit ProductWish(mlir::DictionaryAttr attribute);
+  bool any() const { return slabs || cols || cluster || stages || band; }
 };
 
 ProductShape chooseProduct(const ProductNeeds &needs, const ProductWish &wish = {});
+
+/// For many tiles, then others where there are so few that most multiprocessors would have none: which one runs is decided with
+/// every call, when rows are known. One alone where a caller wants it so, or where groups or threads have a part in a tile.
+llvm::SmallVector<ProductShape> chooseProducts(const ProductNeeds &needs, const ProductWish &wish = {});
 
 } // namespace vernier::heuristics
 

@@ -89,6 +89,18 @@ public:
       raise(launchError, status.error().message);
   }
 
+  /// The launch that a GPU with as many multiprocessors as an H200 takes for these shapes, one block on each.
+  static size_t chosen(const runtime::KernelSpec &kernel, const std::vector<runtime::Shape> &shapes) {
+    constexpr int64_t multiprocessors = 132;
+    std::vector<runtime::ValueRef> arguments;
+    for (const runtime::Shape &shape : shapes)
+      arguments.emplace_back(shape.data(), nullptr);
+    std::vector<int64_t> atOnce;
+    for (const runtime::LaunchSpec &launch : kernel.launches)
+      atOnce.push_back(multiprocessors / launch.cluster);
+    return runtime::cheapestLaunch(kernel, arguments.data(), atOnce.data());
+  }
+
   py::list kernels(const std::vector<runtime::Shape> &shapes) const {
     auto bytes = [&](const std::vector<int> &buffers) {
       int64_t total = 0;
@@ -106,10 +118,11 @@ public:
       item["name"] = kernel.name;
       item["operations"] = kernel.operations;
       item["reasons"] = kernel.reasons;
-      item["schedule"] = kernel.schedule;
-      item["registers"] = kernel.launch.registers;
-      item["spill_bytes"] = kernel.launch.spillBytes;
-      item["shared_bytes"] = kernel.launch.sharedBytes;
+      const runtime::LaunchSpec &launch = kernel.launches[chosen(kernel, shapes)];
+      item["schedule"] = launch.schedule;
+      item["registers"] = launch.registers;
+      item["spill_bytes"] = launch.spillBytes;
+      item["shared_bytes"] = launch.sharedBytes;
       item["bytes_read"] = bytes(kernel.reads);
       item["bytes_written"] = bytes(kernel.writes);
       list.append(item);

@@ -25,6 +25,8 @@ class Kernel:
         spill_bytes: stored and loaded, of a thread, for want of registers.
         shared_bytes: of a block.
         warnings: what the assembler had to say.
+        others: schedules of kernels that do the same, and run in its place where a call has so few rows that most
+            multiprocessors would have no tile of its own. Spills and warnings are those of all.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Kernel:
     spill_bytes: int = 0
     shared_bytes: int = 0
     warnings: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +79,16 @@ def compile(function: Callable[..., Any], *specs: ArraySpec | ScaledSpec | Any, 
     program = _vernier.load(traced.module, target, jitted.max_kernels, ptxas(target), "", 0, jitted.fuse)
 
     def kernel(k: dict[str, Any]) -> Kernel:
-        common = (k["name"], k["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
+        usual, *others = launches = k["launches"]
+        common = (k["name"], usual["schedule"], tuple(k["operations"]), tuple(k["reasons"]))
         if target == "host":
             return Kernel(*common)
-        launch = k["launch"]
-        return Kernel(*common, program.ptx, program.code, launch["threads"], launch["registers"], launch["spillBytes"],
-                      launch["sharedBytes"], tuple(launch["warnings"]))  # fmt: skip
+        return Kernel(
+            *common, program.ptx, program.code, usual["threads"], usual["registers"],
+            spill_bytes=max(launch["spillBytes"] for launch in launches), shared_bytes=usual["sharedBytes"],
+            warnings=tuple(warning for launch in launches for warning in launch["warnings"]),
+            others=tuple(launch["schedule"] for launch in others),
+        )  # fmt: skip
 
     kernels = tuple(kernel(k) for k in json.loads(program.metadata)["kernels"])
     key = _vernier.cache_key(traced.module, target, jitted.max_kernels, ptxas(target), jitted.fuse)

@@ -8,9 +8,10 @@ using namespace vernier::runtime::cuda;
 namespace {
 constexpr size_t kMostBuffers = 64, kMostSizes = 64, kMostMaps = 8;
 
+/// Of a kernel, by its launches.
 struct LoadedKernel {
-  Function function = nullptr;
-  int64_t mostBlocks = 0; ///< blocks that run at once on the device, times the waves.
+  std::vector<Function> functions;
+  std::vector<int64_t> atOnce; ///< tasks that run at a time on the device, times the waves.
 };
 
 std::string number(int64_t value) { return std::to_string(value); }
@@ -76,24 +77,27 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   if (Code error = api.moduleLoadDataEx(&loaded->module, code.c_str(), 0, nullptr, nullptr))
     return fail("cannot load its code", error);
   for (const KernelSpec &kernel : artifact_->kernels) {
-    if (kernel.buffers.size() > kMostBuffers || kernel.sizes.size() > kMostSizes || kernel.launch.maps.size() > kMostMaps)
-      return Error{artifact_->name + ": kernel " + kernel.name + " takes more than " + number(kMostBuffers) + " buffers, " +
-                   number(kMostSizes) + " sizes or " + number(kMostMaps) + " tensor maps"};
-    LoadedKernel entry;
-    if (Code error = api.moduleGetFunction(&entry.function, loaded->module, kernel.name.c_str()))
-      return fail("cannot find kernel " + kernel.name, error);
-    if (kernel.launch.sharedBytes > sharedBytes)
-      return Error{artifact_->name + ": kernel " + kernel.name + " needs " + number(kernel.launch.sharedBytes) +
-                   " bytes of shared memory, but a block has " + number(sharedBytes)};
-    if (kernel.launch.sharedBytes > 48 * 1024)
-      if (Code error = api.funcSetAttribute(entry.function, kFunctionSharedBytes, int(kernel.launch.sharedBytes)))
-        return fail("cannot set the shared memory of " + kernel.name, error);
-    int perMultiprocessor = 0;
-    if (Code error =
-            api.occupancy(&perMultiprocessor, entry.function, kernel.launch.threads, size_t(kernel.launch.sharedBytes)))
-      return fail("cannot place " + kernel.name, error);
-    entry.mostBlocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors * kernel.launch.waves;
-    loaded->kernels.push_back(entry);
+    LoadedKernel &entry = loaded->kernels.emplace_back();
+    for (const LaunchSpec &launch : kernel.launches) {
+      if (kernel.buffers.size() > kMostBuffers || launch.sizes.size() > kMostSizes || launch.maps.size() > kMostMaps)
+        return Error{artifact_->name + ": kernel " + launch.entry + " takes more than " + number(kMostBuffers) + " buffers, " +
+                     number(kMostSizes) + " sizes or " + number(kMostMaps) + " tensor maps"};
+      Function function = nullptr;
+      if (Code error = api.moduleGetFunction(&function, loaded->module, launch.entry.c_str()))
+        return fail("cannot find kernel " + launch.entry, error);
+      if (launch.sharedBytes > sharedBytes)
+        return Error{artifact_->name + ": kernel " + launch.entry + " needs " + number(launch.sharedBytes) +
+                     " bytes of shared memory, but a block has " + number(sharedBytes)};
+      if (launch.sharedBytes > 48 * 1024)
+        if (Code error = api.funcSetAttribute(function, kFunctionSharedBytes, int(launch.sharedBytes)))
+          return fail("cannot set the shared memory of " + launch.entry, error);
+      int perMultiprocessor = 0;
+      if (Code error = api.occupancy(&perMultiprocessor, function, launch.threads, size_t(launch.sharedBytes)))
+        return fail("cannot place " + launch.entry, error);
+      int64_t blocks = int64_t(std::max(1, perMultiprocessor)) * multiprocessors * launch.waves;
+      entry.functions.push_back(function);
+      entry.atOnce.push_back(std::max<int64_t>(1, blocks / launch.cluster));
+    }
   }
   return loaded.release();
 }
@@ -171,38 +175,38 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
+    const LoadedKernel &ready = loaded.kernels[k];
+    size_t which = cheapestLaunch(kernel, arguments, ready.atOnce.data());
+    const LaunchSpec &launch = kernel.launches[which];
     int64_t sizes[kMostSizes];
     void *parameters[kMostBuffers + kMostSizes + kMostMaps];
     TensorMap maps[kMostMaps];
     size_t next = 0;
     for (int buffer : kernel.buffers)
       parameters[next++] = static_cast<void *>(&data[buffer]);
-    for (size_t i = 0; i < kernel.sizes.size(); ++i) {
-      sizes[i] = evaluate(kernel.sizes[i], arguments);
+    for (size_t i = 0; i < launch.sizes.size(); ++i) {
+      sizes[i] = evaluate(launch.sizes[i], arguments);
       parameters[next++] = &sizes[i];
     }
-    int64_t tasks = 1, cluster = kernel.launch.cluster;
-    for (size_t i = 0; i < kernel.sizes.size(); ++i)
+    for (size_t i = 0; i < launch.sizes.size(); ++i)
       if (sizes[i] >= int64_t(1) << 31 && status)
         status = Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
     if (!status)
       break;
-    for (size_t i = 0; i < kernel.launch.maps.size() && status; ++i) {
-      const TensorMapSpec &map = kernel.launch.maps[i];
+    for (size_t i = 0; i < launch.maps.size() && status; ++i) {
+      const TensorMapSpec &map = launch.maps[i];
       status = encode(api, map, artifact.buffers[size_t(map.buffer)], data[map.buffer], arguments, maps[i]);
       parameters[next++] = &maps[i];
     }
     if (!status)
       break;
-    for (const SizeExpr &factor : kernel.launch.tasks)
-      tasks *= std::max<int64_t>(0, evaluate(factor, arguments));
     // One block at least: what is written once for the whole kernel is written without tasks too.
-    unsigned blocks = unsigned(std::clamp<int64_t>(tasks * cluster, cluster, loaded.kernels[k].mostBlocks / cluster * cluster));
+    int64_t together = std::clamp<int64_t>(tasksOf(launch, arguments), 1, ready.atOnce[which]);
     LaunchConfig config;
-    config.blocks[0] = blocks, config.threads[0] = unsigned(kernel.launch.threads);
-    config.sharedBytes = unsigned(kernel.launch.sharedBytes), config.stream = stream;
+    config.blocks[0] = unsigned(together * launch.cluster), config.threads[0] = unsigned(launch.threads);
+    config.sharedBytes = unsigned(launch.sharedBytes), config.stream = stream;
     config.attributes = &overlaps, config.attributeCount = 1;
-    check(api.launchKernelEx(&config, loaded.kernels[k].function, parameters, nullptr), "cannot launch");
+    check(api.launchKernelEx(&config, ready.functions[which], parameters, nullptr), "cannot launch");
   }
   for (const CopySpec &copy : artifact.copies)
     if (int64_t bytes = status ? bytesOf(size_t(copy.from), arguments) : 0)

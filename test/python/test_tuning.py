@@ -27,12 +27,13 @@ def schedule(**shape):
         ({}, "tiles of 256 x 128 x 128, 3 stages, clusters of 2"),
         ({"slabs": 1}, "tiles of 128 x 128 x 128, 4 stages, clusters of 2"),
         ({"cols": 64}, "tiles of 256 x 64 x 128"),
-        ({"cluster": 1, "stages": 2}, "tiles of 256 x 128 x 128, 2 stages, 1"),
+        ({"cluster": 1, "stages": 2}, "tiles of 256 x 128 x 128, 2 stages"),
         ({"slabs": 1, "cols": 32, "band": 16}, "tiles of 128 x 32 x 128"),
     ],
 )
 def test_shapes_that_are_asked_for(shape, text):
-    assert text in schedule(**shape)
+    found = schedule(**shape)
+    assert text in found and ("clusters" in found) == (shape.get("cluster") != 1)
 
 
 def test_a_band_changes_the_walk_alone():
@@ -40,8 +41,8 @@ def test_a_band_changes_the_walk_alone():
         band: vn.compile(vn.jit(product_shape={"band": band})(product), *SPECS, target="sm_90a").kernels[0].ptx
         for band in (4, 8)
     }
-    plain = vn.compile(product, *SPECS, target="sm_90a").kernels[0].ptx
-    assert codes[8] == plain != codes[4]
+    usual = vn.compile(vn.jit(product_shape={"slabs": 2})(product), *SPECS, target="sm_90a").kernels[0].ptx
+    assert codes[8] == usual != codes[4]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,52 @@ def test_shapes_that_are_refused(shape, message):
         schedule(**shape)
     with pytest.raises(vn.CompileError, match=message):  # on the host, where it changes nothing, too
         vn.jit(product_shape=shape)(product)(*quantised())
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "text"),
+    [
+        (1, 2112, "tiles of 128 x 32 "),
+        (128, 2112, "tiles of 128 x 32 "),  # 66 of them; 33 would take longer
+        (512, 2112, "tiles of 128 x 64 "),  # 132
+        (4096, 2112, "tiles of 256 x 128 "),
+        (128, 4096, "tiles of 128 x 32 "),
+        (256, 4096, "tiles of 128 x 64 "),
+        (1024, 4096, "tiles of 256 x 128 "),
+    ],
+)
+def test_calls_with_few_rows_take_kernels_of_smaller_tiles(rows, cols, text):
+    specs = vn.ScaledSpec((rows, 1024), vn.FP8), vn.ScaledSpec((cols, 1024), vn.FP8_BLOCK)
+    assert text in vn.jit(product).explain(*specs, target="sm_90a")
+
+
+def test_what_has_kernels_for_few_tiles():
+    def kernels_of(function, *others, product_shape=None):
+        jitted = vn.jit(product_shape=product_shape)(function)
+        return vn.compile(jitted, *SPECS, *others, target="sm_90a").kernels
+
+    (kernel,) = kernels_of(product)
+    assert len(kernel.others) == 2 and kernel.spill_bytes == 0
+    (kernel,) = kernels_of(lambda a, b: vn.quantize(product(a, b), vn.FP8))  # sees 128 columns at a time
+    assert len(kernel.others) == 1 and "tiles of 128 x 128 " in kernel.others[0]
+    (kernel,) = kernels_of(product, product_shape={"band": 8})
+    assert not kernel.others
+
+
+@pytest.mark.parametrize("multiprocessors", (1, 2, 8, 64))
+@pytest.mark.device
+def test_all_kernels_of_a_product_have_the_same_bits(multiprocessors, monkeypatch):
+    """What an emulated GPU takes hangs on the number of its multiprocessors."""
+    monkeypatch.setenv("VERNIER_EMULATOR_MULTIPROCESSORS", str(multiprocessors))
+
+    def few(a, b, bias):
+        return vn.matmul(a, b) + bias[None, :]
+
+    bias = draw("normal", (320,), 4)
+    for rows in (1, 130, 600):
+        a, b = (vn.quantize(draw("normal", (n, 256), n), f) for n, f in ((rows, vn.FP8), (320, vn.FP8)))
+        usual = vn.jit(product_shape={"slabs": 2})(few)
+        np.testing.assert_array_equal(vn.jit(few)(a, b, bias), usual(a, b, bias))
 
 
 def quantised():

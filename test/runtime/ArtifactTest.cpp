@@ -1,4 +1,5 @@
 #include "runtime/Artifact.h"
+#include "runtime/Program.h"
 
 #include <gtest/gtest.h>
 
@@ -48,6 +49,40 @@ TEST(Artifact, SurvivesJson) {
 TEST(Artifact, OtherTextIsNoArtifact) {
   for (const char *text : {"", "{", "[]", "{\"abi\": 0}", "{\"abi\": 1}"})
     EXPECT_TRUE(fromJson(text).name.empty()) << text;
+}
+
+/// Of `rows` by 512: tiles so high and wide, tasks of as many pieces.
+static LaunchSpec tilesOf(int64_t high, int64_t wide, int pieces, int64_t cost, int64_t pieceCost) {
+  SizeTerm rows = dimension(0, 0), cols, each;
+  rows.divisor = high, cols.constant = 512 / wide, each.constant = pieces;
+  LaunchSpec launch;
+  launch.tasks = {{{rows}}, {{cols}}, {{each}}};
+  launch.pieces = pieces, launch.cost = cost, launch.pieceCost = pieceCost;
+  return launch;
+}
+
+TEST(Artifact, WavesOfTilesCostAndTheLastOneIsSharedOut) {
+  LaunchSpec launch = tilesOf(256, 128, /*pieces=*/2, 10, 6);
+  EXPECT_EQ(estimate(launch, 0, 4), 0);
+  EXPECT_EQ(estimate(launch, 2 * 2, 4), 6);  // 2 tiles: 4 pieces at once
+  EXPECT_EQ(estimate(launch, 2 * 3, 4), 10); // their pieces would not fit
+  EXPECT_EQ(estimate(launch, 2 * 4, 4), 10);
+  EXPECT_EQ(estimate(launch, 2 * 6, 4), 16);
+}
+
+TEST(Artifact, ACallTakesTheLaunchThatIsCheapestForItsRows) {
+  KernelSpec kernel;
+  kernel.launches = {tilesOf(256, 128, 2, 10, 6), tilesOf(128, 64, 1, 4, 4), tilesOf(128, 32, 1, 3, 3)};
+  int64_t atOnce[] = {16, 16, 16};
+  auto chosen = [&](int64_t rows) {
+    ValueRef argument(&rows, nullptr);
+    return cheapestLaunch(kernel, &argument, atOnce);
+  };
+  EXPECT_EQ(chosen(0), 0u); // nothing to do: the first of them
+  EXPECT_EQ(chosen(1), 2u);
+  EXPECT_EQ(chosen(128), 2u); // 16 tiles of 32 columns
+  EXPECT_EQ(chosen(256), 1u); // twice as many would be two waves
+  EXPECT_EQ(chosen(4096), 0u);
 }
 
 TEST(Artifact, ElementBytes) {

@@ -37,6 +37,7 @@ HostProgram makeProgram() {
   KernelSpec first, second;
   first.buffers = {0, 1};
   second.buffers = {1, 2};
+  first.launches = second.launches = {LaunchSpec()};
   artifact->kernels = {first, second};
   return HostProgram(artifact, {{run, count}, {run, count}}, nullptr);
 }

@@ -24,7 +24,9 @@ TaskCount emitProductKernel(TileEmitter &emitter, const heuristics::ProductShape
 
 /// Why a product cannot run on this target; empty: it can.
 std::string whyNoProduct(mx::KernelOp kernel);
-heuristics::ProductShape productShape(mx::KernelOp kernel, const mx::KernelPlan &plan, const heuristics::ProductWish &wish);
+/// Of its tiles: one for many of them, and others for few (heuristics::chooseProducts).
+llvm::SmallVector<heuristics::ProductShape> productShapes(mx::KernelOp kernel, const mx::KernelPlan &plan,
+                                                          const heuristics::ProductWish &wish);
 
 } // namespace vernier::tiled
 

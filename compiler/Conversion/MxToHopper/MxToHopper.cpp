@@ -29,7 +29,18 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
         if (plan.kind == mx::KernelKind::Product)
           if (std::string reason = whyNoProduct(kernel); !reason.empty())
             return kernel.emitError() << reason << "; compile this function for target \"host\"";
-        lower(kernel, plan, sizes, wish);
+        if (plan.kind != mx::KernelKind::Product) {
+          lower(kernel, plan, sizes);
+          return success();
+        }
+        func::FuncOp usual;
+        for (const heuristics::ProductShape &shape : productShapes(kernel, plan, wish)) {
+          func::FuncOp function = lower(kernel, plan, sizes, &shape);
+          if (usual)
+            standFor(function, usual, shape);
+          else
+            usual = function;
+        }
         return success();
       });
       if (failed(lowered))
@@ -51,19 +62,26 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     return function;
   }
 
-  void lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes, const heuristics::ProductWish &wish) {
+  /// Another kernel for the same product.
+  void standFor(func::FuncOp function, func::FuncOp usual, const heuristics::ProductShape &shape) {
+    function->setAttr(hopper::kInsteadOf, FlatSymbolRefAttr::get(usual.getNameAttr()));
+    function.setName((usual.getName() + "_" + Twine(shape.rows()) + "x" + Twine(shape.cols)).str());
+  }
+
+  /// `shape`: of a product's tiles.
+  func::FuncOp lower(mx::KernelOp kernel, const mx::KernelPlan &plan, const mx::Sizes &sizes,
+                     const heuristics::ProductShape *shape = nullptr) {
     func::FuncOp function = makeFunction(kernel);
     Location loc = kernel.getLoc();
     OpBuilder b = OpBuilder::atBlockEnd(&function.getBody().front());
-    bool product = plan.kind == mx::KernelKind::Product;
-    heuristics::ProductShape shape;
     heuristics::TileChoice choice;
-    if (product) {
-      shape = productShape(kernel, plan, wish);
-      choice.layout = hopper::accumulatorLayout(&getContext(), shape.warpgroups, shape.cols);
-      function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape.stages));
-      if (shape.cluster > 1)
-        function->setAttr(hopper::kCluster, b.getI64IntegerAttr(shape.cluster));
+    if (shape) {
+      choice.layout = hopper::accumulatorLayout(&getContext(), shape->warpgroups, shape->cols);
+      function->setAttr(hopper::kStages, b.getI64IntegerAttr(shape->stages));
+      if (shape->cluster > 1)
+        function->setAttr(hopper::kCluster, b.getI64IntegerAttr(shape->cluster));
+      function->setAttr(hopper::kPieces, b.getI64IntegerAttr(shape->slabs));
+      function->setAttr(hopper::kCost, b.getDenseI64ArrayAttr({shape->cost(), shape->cost(/*slabs=*/1)}));
     } else {
       choice = heuristics::chooseTiles(kernel, plan);
     }
@@ -72,7 +90,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
     TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);
-    TaskCount tasks = product                                ? emitProductKernel(emitter, shape, block, blocks)
+    TaskCount tasks = shape                                  ? emitProductKernel(emitter, *shape, block, blocks)
                       : plan.kind == mx::KernelKind::Columns ? emitColumnKernel(emitter, block, blocks)
                                                              : emitRowKernel(emitter, block, blocks);
     func::ReturnOp::create(b, loc);
@@ -88,6 +106,7 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
                                     b.getNamedAttr("down", b.getBoolAttr(term.roundDown))});
       })));
     function->setAttr(hopper::kTasks, b.getArrayAttr(factors));
+    return function;
   }
 };
 } // namespace

@@ -40,8 +40,8 @@ std::string vernier::tiled::whyNoProduct(mx::KernelOp kernel) {
   return {};
 }
 
-heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const mx::KernelPlan &plan,
-                                                      const heuristics::ProductWish &wish) {
+SmallVector<heuristics::ProductShape> vernier::tiled::productShapes(mx::KernelOp kernel, const mx::KernelPlan &plan,
+                                                                    const heuristics::ProductWish &wish) {
   mx::ProductInterface op = plan.product;
   Operand left(op.getLeft()), right(op.getRight());
   heuristics::ProductNeeds needs;
@@ -49,6 +49,7 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
   needs.cols = ShapedType::isDynamic(cols) ? 0 : cols;
   if (op.getContraction() == mx::Contraction::Blocks)
     needs.results = mx::shapeOf(op->getResult(0).getType()).front();
+  needs.grouped = bool(op.getGroupOffsets());
   needs.panels = int64_t(plan.panels.size());
   needs.scaledBlocks = left.format ? 128 / std::min(left.format.getBlockCols(), right.format.getBlockCols()) : 0;
   needs.passedBits = passedElement(op).getIntOrFloatBitWidth();
@@ -94,5 +95,5 @@ heuristics::ProductShape vernier::tiled::productShape(mx::KernelOp kernel, const
       }
   }
   needs.scaleRows = right.format ? right.format.getBlockRows() : 0;
-  return heuristics::chooseProduct(needs, wish);
+  return heuristics::chooseProducts(needs, wish);
 }

@@ -32,7 +32,7 @@ runtime::Result<std::unique_ptr<runtime::HostProgram>> vernier::host::load(std::
   for (const runtime::KernelSpec &kernel : artifact->kernels) {
     runtime::HostProgram::Entry entry;
     for (auto [suffix, target] : {std::pair(".packed", &entry.run), std::pair(".tasks.packed", &entry.count)}) {
-      auto symbol = (*jit)->lookup(kernel.name + suffix);
+      auto symbol = (*jit)->lookup(kernel.launches.front().entry + suffix);
       if (!symbol)
         return runtime::Error{"kernel " + kernel.name + " is missing from its artifact: " + text(symbol.takeError())};
       *target = symbol->toPtr<void (*)(void **)>();

@@ -249,8 +249,10 @@ int main(int argc, char **argv) {
   if (args.runHost)
     return runHost(shared, args.rows);
   for (const runtime::KernelSpec &kernel : shared->kernels) {
-    std::cout << "kernel " << kernel.name << ": " << kernel.schedule << "\n";
-    if (const runtime::LaunchSpec &launch = kernel.launch; launch.registers) {
+    for (const runtime::LaunchSpec &launch : kernel.launches) {
+      std::cout << "kernel " << launch.entry << ": " << launch.schedule << "\n";
+      if (!launch.registers)
+        continue;
       std::cout << "  " << launch.threads << " threads, " << launch.registers << " registers, " << launch.spillBytes
                 << " bytes spilled, " << launch.sharedBytes << " bytes of shared memory\n";
       for (const std::string &warning : launch.warnings)

@@ -30,9 +30,12 @@ inline constexpr llvm::StringLiteral kWaves = "hopper.waves";     ///< blocks fo
 inline constexpr llvm::StringLiteral kStages = "hopper.stages";   ///< slots of the ring between producer and consumers.
 inline constexpr llvm::StringLiteral kCluster = "hopper.cluster"; ///< thread blocks of a cluster; neighbours in the grid.
 inline constexpr llvm::StringLiteral kShared = "hopper.shared";   ///< bytes of shared memory.
-inline constexpr llvm::StringLiteral kTasks = "hopper.tasks";  ///< number of tasks: a product of sums of {size, divisor, down}.
-inline constexpr llvm::StringLiteral kSizes = "vernier.sizes"; ///< what each index operand after the buffers is.
-inline constexpr llvm::StringLiteral kReadOnly = "hopper.read_only"; ///< on an operand: nothing writes through it.
+inline constexpr llvm::StringLiteral kTasks = "hopper.tasks"; ///< number of tasks: a product of sums of {size, divisor, down}.
+inline constexpr llvm::StringLiteral kPieces = "hopper.pieces"; ///< into which a task is shared out where few are left.
+inline constexpr llvm::StringLiteral kCost = "hopper.cost";     ///< of a task, and of a piece: in any unit, to compare kernels.
+inline constexpr llvm::StringLiteral kInsteadOf = "hopper.instead_of"; ///< the kernel that does the same, and is always there.
+inline constexpr llvm::StringLiteral kSizes = "vernier.sizes";         ///< what each index operand after the buffers is.
+inline constexpr llvm::StringLiteral kReadOnly = "hopper.read_only";   ///< on an operand: nothing writes through it.
 
 /// The layout of the result of `hopper.multiply`: 64 rows to each group of four warps.
 LayoutAttr accumulatorLayout(mlir::MLIRContext *context, int64_t warpgroups, int64_t cols);
