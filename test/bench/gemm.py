@@ -23,6 +23,7 @@ from device import DEVICE, Timer, arguments, copy_bytes_per_microsecond, finish,
 
 DENSE = [(4096, 4096, 7168), (4096, 7168, 2048), (4096, 24576, 1536), (4096, 7168, 16384), (8192, 4096, 7168),
          (8192, 8192, 8192), (4096, 2112, 7168)]  # fmt: skip
+FEW = [(m, n, k) for n, k in ((2112, 7168), (4096, 7168), (7168, 2048)) for m in (16, 128, 512, 1024)]
 WGRAD = [(1, 4096, 4096, 7168), (1, 8192, 7168, 2048), (1, 8192, 4096, 7168), (8, 4096, 4096, 7168), (32, 1024, 4096, 7168)]
 GROUPED = [(groups, rows, n, k) for groups, rows in ((4, 8192), (8, 4096), (32, 1024)) for n, k in ((4096, 7168), (7168, 2048))]
 PEAK_PER_CLOCK = 8192
@@ -84,12 +85,12 @@ def deep_gemm(a: Any, b: Any) -> Any:
 
 
 def jobs(peers: list[str]) -> Any:
-    for m, n, k in DENSE:
+    for name, (m, n, k) in (*(("dense", shape) for shape in DENSE), *(("few rows", shape) for shape in FEW)):
         a, b = operand(m, k, vn.FP8), operand(n, k, vn.FP8_BLOCK)
         others = {"cublaslt": cublaslt(a, b)}
         if "deep_gemm" in peers:
             others["deep_gemm"] = deep_gemm(a, b)
-        yield "dense", (m, n, k), dense, (a, b), lambda result, a=a, b=b: check(result, a, b), others
+        yield name, (m, n, k), dense, (a, b), lambda result, a=a, b=b: check(result, a, b), others
     for groups, mean, n, k in GROUPED:
         offsets = offsets_of(groups, mean)
         m = int(offsets[-1])
@@ -154,11 +155,11 @@ def main() -> int:
         text = ", ".join(f"{peer} {speed:.0f}, {row['tflops'] / speed:.3f}" for peer, speed in row["peers"].items())
         print(f"{name:14}{m:7}{n:7}{k:7}{time:9.1f}{row['floor']:8.1f}{row['tflops']:8.0f}  {text}", flush=True)
     for peer in ("cublaslt", "deep_gemm"):
-        ratios = [r["tflops"] / r["peers"][peer] for r in record["results"] if peer in r["peers"]]
-        if ratios:
-            mean = torch.tensor(ratios).log().mean().exp().item()
-            record[f"geometric_mean_over_{peer}"] = mean
-            print(f"geometric mean over {peer}: {mean:.3f}, least {min(ratios):.3f}")
+        for name, key in (("dense", f"geometric_mean_over_{peer}"), ("few rows", f"geometric_mean_of_few_rows_over_{peer}")):
+            rows = [r for r in record["results"] if r["operation"] == name and peer in r["peers"]]
+            if ratios := [r["tflops"] / r["peers"][peer] for r in rows]:
+                record[key] = mean = torch.tensor(ratios).log().mean().exp().item()
+                print(f"geometric mean over {peer}, {name}: {mean:.3f}, least {min(ratios):.3f}")
     return finish(record, options, plot)
 
 

@@ -114,8 +114,11 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
     to = LLVM::AddrSpaceCastOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), to);
     blocks = arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(int16_t((1 << cluster) - 1)));
   }
+  // As `createpolicy.fractional.L2::evict_last` with fraction 1 makes it.
+  constexpr int64_t evictLast = 0x14F0000000000000;
+  Value policy = op.getKeep() ? arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(evictLast)).getResult() : Value();
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
-      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot.barriers, true), ValueRange{}, blocks, Value(),
+      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot.barriers, true), ValueRange{}, blocks, policy,
       NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares, NVVM::CTAGroupKindAttr(), Value());
   return success();
 }

@@ -29,16 +29,19 @@ def Hopper_FetchOp : Hopper_Op<"fetch", [MemoryEffects<[MemRead]>]> {
   let description = [{
     `result[r, c] = memref[row + r, col + c]`, zero outside the matrix. Of a memref of rank 3, `row` counts over both leading
     dimensions. A memref of bytes (i8) is read as the result's codes. `multicast`: all blocks of the cluster fetch the same
-    tile at the same time, so that each may read its share of the rows and hand it to the others.
+    tile at the same time, so that each may read its share of the rows and hand it to the others. `keep`: the L2 cache is to
+    drop it after everything else.
 
     Example:
     ```mlir
     %a = hopper.fetch %m[%row, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
     ```
   }];
-  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, UnitAttr:$multicast);
+  let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, UnitAttr:$multicast, UnitAttr:$keep);
   let results = (outs Hopper_StagedType:$result);
-  let assemblyFormat = "$memref `[` $row `,` $col `]` (`multicast` $multicast^)? attr-dict `:` type($memref) `->` type($result)";
+  let assemblyFormat = [{
+    $memref `[` $row `,` $col `]` (`multicast` $multicast^)? (`keep` $keep^)? attr-dict `:` type($memref) `->` type($result)
+  }];
 }
 
 def Hopper_PrefetchOp : Hopper_Op<"prefetch", [MemoryEffects<[MemWrite]>]> {
@@ -358,9 +361,9 @@ def Hopper_CopyOp : Hopper_Op<"copy", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "starts the copy of a tile to a slot";
   let description = "As `hopper.fetch`, to byte `offset` of the slot.";
   let arguments = (ins AnyMemRef:$memref, Index:$row, Index:$col, Index:$slot, I64Attr:$offset, TypeAttr:$tile,
-                   UnitAttr:$multicast);
+                   UnitAttr:$multicast, UnitAttr:$keep);
   let assemblyFormat = [{
-    $memref `[` $row `,` $col `]` `to` $slot `at` $offset (`multicast` $multicast^)? attr-dict `:` type($memref) `,` $tile
+    $memref `[` $row `,` $col `]` `to` $slot `at` $offset (`multicast` $multicast^)? (`keep` $keep^)? attr-dict `:` type($memref) `,` $tile
   }];
   let extraClassDeclaration = [{
     /// What one block copies: its share of a tile that is multicast.

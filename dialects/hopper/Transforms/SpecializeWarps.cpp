@@ -239,7 +239,7 @@ private:
     auto copyTiles = [&](Value slot) {
       for (FetchOp fetch : stage.of<FetchOp>())
         CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
-                       stage.offsetOf(fetch.getResult()), fetch.getResult().getType(), fetch.getMulticast());
+                       stage.offsetOf(fetch.getResult()), fetch.getResult().getType(), fetch.getMulticast(), fetch.getKeep());
     };
     if constexpr (std::is_same_v<Fetch, FetchOp>) {
       copyTiles(AcquireOp::create(b, loc, b.getIndexType()));

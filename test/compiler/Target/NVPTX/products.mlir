@@ -21,6 +21,11 @@
 // TILED: hopper.copy_passed %{{.+}} to %arg4[{{.+}}] : <128 x 128 x bf16>, memref<?x4096xbf16>
 // TILED: hopper.read_passed
 // TILED: hopper.store
+// Where rows are so few that most multiprocessors would have no such tile: smaller ones, and no block waits for a neighbour.
+// TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 290, 290>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
+// TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <64 x 128 x f8E4M3FN>
+// TILED: func.func @product_128x32(
+// TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <32 x 128 x f8E4M3FN>
 
 // CHECK: .visible .entry product
 // CHECK-SAME: (
@@ -43,6 +48,10 @@ func.func @product(%a: !mx.scaled<?x7168, #fp8>, %b: !mx.scaled<4096x7168, #bloc
 
 // CUBIN: kernel product: matrix product of tiles of 256 x 128 x 128, 3 stages, clusters of 2
 // CUBIN-NEXT: 512 threads, {{[0-9]+}} registers, 0 bytes spilled
+// CUBIN-NEXT: kernel product_128x64: matrix product of tiles of 128 x 64 x 128
+// CUBIN-NEXT: 0 bytes spilled
+// CUBIN-NEXT: kernel product_128x32: matrix product of tiles of 128 x 32 x 128
+// CUBIN-NEXT: 0 bytes spilled
 // No spills, and no product that the assembler serialises (C75xx).
 // LOG: 0 bytes spill stores, 0 bytes spill loads
 // LOG-NOT: C75

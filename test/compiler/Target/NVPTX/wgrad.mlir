@@ -22,8 +22,8 @@
 // TILED: hopper.store_transposed
 // The product: a block of K for each block of rows, whose four scales across are multiplied with those of the rows.
 // TILED-LABEL: func.func @gradient_1
-// TILED: hopper.fetch %arg0[{{.+}}] multicast : memref<?x512x128xi8> -> <256 x 128 x f8E4M3FN>
-// TILED: hopper.fetch %arg2[{{.+}}] : memref<?x512x128xi8> -> <128 x 128 x f8E4M3FN>
+// TILED: hopper.fetch %arg0[{{.+}}] multicast keep : memref<?x512x128xi8> -> <256 x 128 x f8E4M3FN>
+// TILED: hopper.fetch %arg2[{{.+}}] keep : memref<?x512x128xi8> -> <128 x 128 x f8E4M3FN>
 // TILED: hopper.fetch_scales {{.+}} -> <4>
 // TILED: hopper.prefetch %arg5[{{.+}}] : memref<8x512x512xf32>, !hopper.staged<256 x 32 x f32>
 // TILED: hopper.finish({{.+}}) onto %arg5[{{.+}}] rows {{.+}} : memref<8x512x512xf32> together 1 pieces 4 buffers 4
@@ -35,7 +35,7 @@
 // CHECK: add.rn.f32
 // CHECK: st.shared.v2.b32
 // CHECK-DAG: cp.async.bulk.prefetch.tensor.2d.L2.global.tile
-// CHECK-DAG: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes
+// CHECK-DAG: cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint
 // CHECK-DAG: cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group
 
 // LOG: 0 bytes spill stores, 0 bytes spill loads
