@@ -9,7 +9,7 @@
 namespace vernier::runtime {
 
 /// Raised whenever the meaning of an artifact changes: old cache entries are then other keys.
-inline constexpr int kAbiVersion = 6;
+inline constexpr int kAbiVersion = 7;
 
 /// A run-time size, from the logical shapes of a call's arguments.
 struct SizeTerm {
@@ -74,7 +74,7 @@ struct LaunchSpec {
   int cluster = 1;                 ///< thread blocks that run together; a task is theirs.
   std::vector<SizeExpr> tasks;     ///< their product is the number of tasks; blocks beyond it would have none.
   int pieces = 1;                  ///< of a task: counted as tasks, but made together unless the last wave has room for all.
-  int64_t cost = 0, pieceCost = 0; ///< of the pieces of a task together, and of one: in a unit that a kernel's launches share.
+  int64_t cost = 0, pieceCost = 0; ///< nanoseconds of the pieces of a task together, and of one, to compare launches.
   std::vector<TensorMapSpec> maps; ///< operands after buffers and sizes.
   int registers = 0;               ///< of a thread; 0 where the driver assembles.
   int64_t spillBytes = 0;
@@ -86,6 +86,9 @@ struct KernelSpec {
   std::string name;
   std::vector<int> buffers;         ///< operands, then results.
   std::vector<LaunchSpec> launches; ///< one, or several that do the same: which one is decided when sizes are known.
+  /// An argument whose rows several launches may share out, -1: none. All buffers that have as many rows are walked row by row,
+  /// and begin anew at any that is a multiple of a tile's; the first factor of tasks counts tiles of them.
+  int rowsOf = -1;
   // For people: what explain() prints.
   std::vector<std::string> operations;
   std::vector<std::string> reasons;
@@ -119,7 +122,7 @@ struct Artifact {
 
 unsigned elementBytes(const std::string &element);
 
-/// What a launch with so many tasks costs where so many of them run at a time.
+/// Nanoseconds of a launch with so many tasks where so many of them run at a time.
 int64_t estimate(const LaunchSpec &launch, int64_t tasks, int64_t atOnce);
 
 /// Everything but `code` and `ptx`, as one line of JSON, and back; an empty name means that the text was no artifact.

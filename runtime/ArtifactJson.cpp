@@ -12,7 +12,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CheckSpec, kind, left, right, argument)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TensorMapSpec, buffer, rows, element)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LaunchSpec, entry, sizes, threads, sharedBytes, waves, cluster, tasks, pieces, cost,
                                    pieceCost, maps, registers, spillBytes, warnings, schedule)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelSpec, name, buffers, launches, operations, reasons, reads, writes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(KernelSpec, name, buffers, launches, rowsOf, operations, reasons, reads, writes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CopySpec, from, to)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(InPlaceSpec, argument, result)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Artifact, name, target, chip, arguments, results, buffers, checks, kernels, copies, inPlace)

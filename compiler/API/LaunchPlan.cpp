@@ -3,7 +3,9 @@
 #include "dialects/hopper/IR/Hopper.h"
 #include "dialects/mx/Analysis/KernelPlan.h"
 #include "dialects/mx/Analysis/Storage.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -158,6 +160,7 @@ private:
       spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
       spec.writes.insert(spec.writes.end(), mine.begin(), mine.end());
     }
+    spec.rowsOf = rowsOf(kernel);
     auto usual = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
     addLaunch(kernel, usual, spec);
     for (func::FuncOp function : lowered.getOps<func::FuncOp>())
@@ -176,6 +179,35 @@ private:
       for (Attribute reason : reasons)
         spec.reasons.push_back(llvm::cast<StringAttr>(reason).str());
     artifact.kernels.push_back(std::move(spec));
+  }
+
+  /// The argument whose rows several launches may share out, or -1: what becomes of a row of a product must hang on nothing but
+  /// that row, and nothing may be read or written at another.
+  int rowsOf(mx::KernelOp kernel) {
+    mx::ProductInterface product = mx::KernelOps::of(kernel).product();
+    if (!product || product.getGroupOffsets() || product.getContraction() != mx::Contraction::Columns)
+      return -1;
+    mx::Size rows = sizes.get(product->getResult(0), 0);
+    if (rows.isConstant() || rows.isPart() || !rows.roundUps.empty() || rows.dim != 0)
+      return -1;
+    for (Operation &op : kernel.getBody().front().without_terminator()) {
+      auto quantize = llvm::dyn_cast<mx::QuantizeOp>(op);
+      bool byRows = llvm::isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || (quantize && !quantize.getSeed()) ||
+                    llvm::isa<mx::BroadcastOp, mx::SliceOp, mx::ConcatOp, mx::DequantizeOp, mx::RequantizeOp>(op);
+      if (&op != product.getOperation() && !byRows)
+        return -1;
+    }
+    auto walked = [&](Value value) { // rows of the call are rows of the value, or it has none of them
+      for (unsigned d = 0, rank = mx::shapeOf(value.getType()).size(); d < rank; ++d) {
+        mx::Size size = sizes.get(value, d);
+        if (size.argument == rows.argument && size.dim == 0 && (d || !(size == rows)))
+          return false;
+      }
+      return true;
+    };
+    bool all = llvm::all_of(kernel.getOperands(), walked) && llvm::all_of(kernel.getResults(), walked) &&
+               !(sizes.get(product.getRight(), 0) == rows);
+    return all ? rows.argument : -1;
   }
 
   void addLaunch(mx::KernelOp kernel, func::FuncOp function, runtime::KernelSpec &spec) {

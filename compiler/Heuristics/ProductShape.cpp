@@ -38,6 +38,10 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   constexpr int64_t manyGroups = 16;
   if (needs.adds && needs.results >= manyGroups)
     shape.cluster = 1;
+  // Of an odd number of tiles side by side, the last cluster's second block would have none. To be two by two is worth 3%.
+  constexpr int64_t manyTiles = 32;
+  if (int64_t across = llvm::divideCeil(needs.cols, shape.cols); across % 2 && across < manyTiles)
+    shape.cluster = 1;
   if (needs.madeBits) { // every block makes the tiles that it multiplies
     shape.cluster = 1;
     // As many loads as registers hold: with one row of a thread at a time, one H200 took ten times as long as from memory.

@@ -89,8 +89,9 @@ public:
       raise(launchError, status.error().message);
   }
 
-  /// The launch that a GPU with as many multiprocessors as an H200 takes for these shapes, one block on each.
-  static size_t chosen(const runtime::KernelSpec &kernel, const std::vector<runtime::Shape> &shapes) {
+  /// The launches that a GPU with as many multiprocessors as an H200 takes for these shapes, one block on each.
+  static size_t planned(const runtime::KernelSpec &kernel, const std::vector<runtime::Shape> &shapes,
+                        runtime::LaunchPart (&parts)[2]) {
     constexpr int64_t multiprocessors = 132;
     std::vector<runtime::ValueRef> arguments;
     for (const runtime::Shape &shape : shapes)
@@ -98,7 +99,7 @@ public:
     std::vector<int64_t> atOnce;
     for (const runtime::LaunchSpec &launch : kernel.launches)
       atOnce.push_back(multiprocessors / launch.cluster);
-    return runtime::cheapestLaunch(kernel, arguments.data(), atOnce.data());
+    return runtime::planLaunches(kernel, arguments.data(), atOnce.data(), parts);
   }
 
   py::list kernels(const std::vector<runtime::Shape> &shapes) const {
@@ -118,8 +119,13 @@ public:
       item["name"] = kernel.name;
       item["operations"] = kernel.operations;
       item["reasons"] = kernel.reasons;
-      const runtime::LaunchSpec &launch = kernel.launches[chosen(kernel, shapes)];
-      item["schedule"] = launch.schedule;
+      runtime::LaunchPart parts[2];
+      size_t count = planned(kernel, shapes, parts);
+      const runtime::LaunchSpec &launch = kernel.launches[parts[0].launch];
+      std::string schedule = launch.schedule;
+      if (count > 1)
+        schedule += "; the last " + std::to_string(parts[1].rows) + " rows: " + kernel.launches[parts[1].launch].schedule;
+      item["schedule"] = schedule;
       item["registers"] = launch.registers;
       item["spill_bytes"] = launch.spillBytes;
       item["shared_bytes"] = launch.sharedBytes;

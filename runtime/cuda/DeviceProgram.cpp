@@ -124,6 +124,66 @@ static Status encode(const Driver &api, const TensorMapSpec &spec, const BufferS
   return {};
 }
 
+Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void *const *data,
+                             Stream stream) const {
+  const Artifact &artifact = *artifact_;
+  const KernelSpec &kernel = artifact.kernels[k];
+  const LaunchSpec &launch = kernel.launches[which];
+  const LoadedKernel &ready = loaded.kernels[k];
+  int64_t sizes[kMostSizes];
+  void *parameters[kMostBuffers + kMostSizes + kMostMaps];
+  TensorMap maps[kMostMaps];
+  size_t next = 0;
+  for (int buffer : kernel.buffers)
+    parameters[next++] = const_cast<void **>(&data[buffer]);
+  for (size_t i = 0; i < launch.sizes.size(); ++i) {
+    sizes[i] = evaluate(launch.sizes[i], arguments);
+    if (sizes[i] >= int64_t(1) << 31)
+      return Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
+    parameters[next++] = &sizes[i];
+  }
+  for (size_t i = 0; i < launch.maps.size(); ++i) {
+    const TensorMapSpec &map = launch.maps[i];
+    if (Status status = encode(*loaded.api, map, artifact.buffers[size_t(map.buffer)], data[map.buffer], arguments, maps[i]);
+        !status)
+      return status;
+    parameters[next++] = &maps[i];
+  }
+  // One block at least: what is written once for the whole kernel is written without tasks too.
+  int64_t together = std::clamp<int64_t>(tasksOf(launch, arguments), 1, ready.atOnce[which]);
+  // Kernels wait for the one before them themselves: their blocks come while its last ones go.
+  LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
+  LaunchConfig config;
+  config.blocks[0] = unsigned(together * launch.cluster), config.threads[0] = unsigned(launch.threads);
+  config.sharedBytes = unsigned(launch.sharedBytes), config.stream = stream;
+  config.attributes = &overlaps, config.attributeCount = 1;
+  if (Code code = loaded.api->launchKernelEx(&config, ready.functions[which], parameters, nullptr))
+    return Error{artifact.name + ": cannot launch: " + loaded.api->describe(code)};
+  return {};
+}
+
+Status DeviceProgram::launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments,
+                                 void *const *data, Stream stream) const {
+  const Artifact &artifact = *artifact_;
+  const KernelSpec &kernel = artifact.kernels[k];
+  std::vector<ValueRef> values(arguments, arguments + artifact.arguments.size());
+  ValueRef &walked = values[size_t(kernel.rowsOf)];
+  Shape shape(walked.shape, walked.shape + artifact.arguments[size_t(kernel.rowsOf)].shape.size());
+  walked.shape = shape.data();
+  // A buffer of these rows begins where the one of the rows before would end.
+  void *moved[kMostBuffers];
+  std::copy_n(data, artifact.buffers.size(), moved);
+  shape[0] = part.firstRow;
+  for (int buffer : kernel.buffers) {
+    const std::vector<SizeExpr> &sizes = artifact.buffers[size_t(buffer)].shape;
+    if (!sizes.empty() && std::any_of(sizes[0].terms.begin(), sizes[0].terms.end(),
+                                      [&](const SizeTerm &term) { return term.argument == kernel.rowsOf && term.dim == 0; }))
+      moved[buffer] = static_cast<char *>(data[buffer]) + bytesOf(size_t(buffer), values.data());
+  }
+  shape[0] = part.rows;
+  return launch(loaded, k, part.launch, values.data(), moved, stream);
+}
+
 Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, int device, Stream stream) const {
   Result<const Loaded *> found = loadedOn(device);
   if (!found)
@@ -171,42 +231,14 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
       check(api.memAllocFromPoolAsync(&pointer, bytes, loaded.temporaries, stream), "cannot allocate a temporary");
       data[i] = reinterpret_cast<void *>(pointer); // NOLINT(performance-no-int-to-ptr): the driver's addresses are integers
     }
-  // Kernels wait for the one before them themselves: their blocks come while its last ones go.
-  LaunchAttribute overlaps{kProgrammaticStreamSerialization, {1}};
   for (size_t k = 0; k < artifact.kernels.size() && status; ++k) {
     const KernelSpec &kernel = artifact.kernels[k];
-    const LoadedKernel &ready = loaded.kernels[k];
-    size_t which = cheapestLaunch(kernel, arguments, ready.atOnce.data());
-    const LaunchSpec &launch = kernel.launches[which];
-    int64_t sizes[kMostSizes];
-    void *parameters[kMostBuffers + kMostSizes + kMostMaps];
-    TensorMap maps[kMostMaps];
-    size_t next = 0;
-    for (int buffer : kernel.buffers)
-      parameters[next++] = static_cast<void *>(&data[buffer]);
-    for (size_t i = 0; i < launch.sizes.size(); ++i) {
-      sizes[i] = evaluate(launch.sizes[i], arguments);
-      parameters[next++] = &sizes[i];
-    }
-    for (size_t i = 0; i < launch.sizes.size(); ++i)
-      if (sizes[i] >= int64_t(1) << 31 && status)
-        status = Error{artifact.name + ": expected fewer than 2^31 rows and columns, but got " + number(sizes[i])};
-    if (!status)
-      break;
-    for (size_t i = 0; i < launch.maps.size() && status; ++i) {
-      const TensorMapSpec &map = launch.maps[i];
-      status = encode(api, map, artifact.buffers[size_t(map.buffer)], data[map.buffer], arguments, maps[i]);
-      parameters[next++] = &maps[i];
-    }
-    if (!status)
-      break;
-    // One block at least: what is written once for the whole kernel is written without tasks too.
-    int64_t together = std::clamp<int64_t>(tasksOf(launch, arguments), 1, ready.atOnce[which]);
-    LaunchConfig config;
-    config.blocks[0] = unsigned(together * launch.cluster), config.threads[0] = unsigned(launch.threads);
-    config.sharedBytes = unsigned(launch.sharedBytes), config.stream = stream;
-    config.attributes = &overlaps, config.attributeCount = 1;
-    check(api.launchKernelEx(&config, ready.functions[which], parameters, nullptr), "cannot launch");
+    LaunchPart parts[2];
+    size_t launches = planLaunches(kernel, arguments, loaded.kernels[k].atOnce.data(), parts);
+    if (launches == 1)
+      status = launch(loaded, k, parts[0].launch, arguments, data, stream);
+    for (size_t i = 0; launches > 1 && i < launches && status; ++i)
+      status = launchRows(loaded, k, parts[i], arguments, data, stream);
   }
   for (const CopySpec &copy : artifact.copies)
     if (int64_t bytes = status ? bytesOf(size_t(copy.from), arguments) : 0)

@@ -33,6 +33,12 @@ private:
   struct Loaded;
   Result<const Loaded *> loadedOn(int device) const;
   Result<const Loaded *> makeLoaded(int device) const;
+  /// One launch of kernel `k`; `data`: where buffers lie.
+  Status launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void *const *data,
+                Stream stream) const;
+  /// The same for some rows (KernelSpec::rowsOf).
+  Status launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments, void *const *data,
+                    Stream stream) const;
 
   mutable std::mutex guard;
   mutable std::atomic<const Loaded *> onDevice[16] = {};

@@ -1,5 +1,6 @@
 """Shapes of products' tiles: asked for, and measured."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -104,6 +105,40 @@ def test_all_kernels_of_a_product_have_the_same_bits(multiprocessors, monkeypatc
         a, b = (vn.quantize(draw("normal", (n, 256), n), f) for n, f in ((rows, vn.FP8), (320, vn.FP8)))
         usual = vn.jit(product_shape={"slabs": 2})(few)
         np.testing.assert_array_equal(vn.jit(few)(a, b, bias), usual(a, b, bias))
+
+
+@pytest.mark.device
+def test_rows_beyond_whole_waves_have_a_launch_of_their_own(monkeypatch):
+    monkeypatch.setenv("VERNIER_EMULATOR_MULTIPROCESSORS", "4")
+
+    def layer(a, b, bias, scale, residual):
+        y = vn.matmul(a, b, vn.float32) * scale[:, None] + bias[None, :] + residual
+        return y, vn.quantize(y, vn.MXFP4)
+
+    b, bias = vn.quantize(draw("normal", (128, 4096), 2), vn.FP8_BLOCK), draw("normal", (128,), 3)
+    for rows in (1024, 1025, 1088):  # 4 tiles at a time
+        a = vn.quantize(draw("normal", (rows, 4096), 1), vn.FP8)
+        scale, residual = draw("normal", (rows,), 4), draw("normal", (rows, 128), 5)
+        args = a, b, bias, scale, residual
+        usual, found = vn.jit(product_shape={"slabs": 2})(layer)(*args), vn.jit(layer)(*args)
+        for expected, result in zip(usual, found):
+            parts = ("payload", "scales") if isinstance(result, vn.ScaledTensor) else ()
+            for x, y in [(getattr(expected, p), getattr(result, p)) for p in parts] or [(expected, result)]:
+                np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def test_what_is_launched_row_part_by_row_part():
+    def schedule_of(function, *others, k=7168):
+        specs = vn.ScaledSpec((2048, k), vn.FP8), vn.ScaledSpec((2112, k), vn.FP8_BLOCK), *others
+        return vn.jit(function).explain(*specs, target="sm_90a")
+
+    rows, matrix = vn.ArraySpec((2048,), vn.float32), vn.ArraySpec((2048, 2112), vn.bfloat16)
+    assert "; the last " in schedule_of(product)
+    assert "; the last " in schedule_of(lambda a, b, s, x: product(a, b) * s[:, None] + x, rows, matrix)
+    noisy = dataclasses.replace(vn.MXFP4, rounding="stochastic")
+    assert "; the last " in schedule_of(lambda a, b: vn.quantize(product(a, b), vn.MXFP4))
+    assert "; the last " not in schedule_of(lambda a, b: vn.quantize(product(a, b), noisy, seed=1))  # noise hangs on the row
+    assert "; the last " not in schedule_of(product, k=256)  # too short
 
 
 def quantised():

@@ -81,7 +81,11 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
       if (shape->cluster > 1)
         function->setAttr(hopper::kCluster, b.getI64IntegerAttr(shape->cluster));
       function->setAttr(hopper::kPieces, b.getI64IntegerAttr(shape->slabs));
-      function->setAttr(hopper::kCost, b.getDenseI64ArrayAttr({shape->cost(), shape->cost(/*slabs=*/1)}));
+      // K that is not known here is the same for all kernels of the product.
+      mx::ProductInterface product = plan.product;
+      int64_t depth = product.getGroupOffsets() ? 1 : mx::shapeOf(product.getLeft().getType()).back();
+      auto cost = [&](int64_t slabs) { return shape->cost(slabs) * int64_t(llvm::divideCeil(depth, 128)); };
+      function->setAttr(hopper::kCost, b.getDenseI64ArrayAttr({cost(shape->slabs), cost(1)}));
     } else {
       choice = heuristics::chooseTiles(kernel, plan);
     }
