@@ -87,10 +87,15 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
 
 /// Of tiles of 128 x 32 to 256 x 128 on one H200, for 128 of K, where each multiprocessor had one: 234, 290, 470 and 770 ns.
 /// Waiting for one another takes its time whatever the tile; what it has of multiplications comes to it.
-int64_t ProductShape::cost(int64_t slabs) const {
+static int64_t costOf(const ProductShape &shape, int64_t slabs) {
   constexpr int64_t alone = 130, perSlab = 320;
-  return alone + perSlab * slabs * panels * cols / 128;
+  return alone + perSlab * slabs * shape.panels * shape.cols / 128;
 }
+
+int64_t ProductShape::cost() const { return costOf(*this, slabs); }
+
+/// One slab of two: 450 ns where few multiprocessors had one, 680 where all had.
+int64_t ProductShape::pieceCost() const { return (costOf(*this, slabs) + costOf(*this, 1)) / 2; }
 
 llvm::SmallVector<ProductShape> vernier::heuristics::chooseProducts(const ProductNeeds &needs, const ProductWish &wish) {
   llvm::SmallVector<ProductShape> shapes{chooseProduct(needs, wish)};

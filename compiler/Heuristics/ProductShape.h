@@ -44,9 +44,9 @@ struct ProductShape {
 
   int64_t slabRows() const { return 64 * warpgroups; }
   int64_t rows() const { return slabs * slabRows(); }
-  /// Nanoseconds that a block takes for 128 of K of a tile with so many slabs.
-  int64_t cost(int64_t slabs) const;
-  int64_t cost() const { return cost(slabs); }
+  /// Nanoseconds that a block takes for 128 of K of a tile, and of one slab of it, for which it fetches what the tile needs.
+  int64_t cost() const;
+  int64_t pieceCost() const;
   int64_t passedCols() const { return cols / pieces; }
   hopper::LayoutAttr finishLayout(mlir::MLIRContext *context) const {
     return hopper::LayoutAttr::get(context, finishRows, passedCols(), hopper::kWarpgroup * vector / passedCols(),

@@ -70,6 +70,7 @@ def test_shapes_that_are_refused(shape, message):
         (4096, 2112, "tiles of 256 x 128 "),
         (128, 4096, "tiles of 128 x 32 "),
         (256, 4096, "tiles of 128 x 64 "),
+        (512, 4096, "tiles of 128 x 64 "),  # two waves, but of half of what slabs of 256 x 128 take
         (1024, 4096, "tiles of 256 x 128 "),
     ],
 )

@@ -84,8 +84,8 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
       // K that is not known here is the same for all kernels of the product.
       mx::ProductInterface product = plan.product;
       int64_t depth = product.getGroupOffsets() ? 1 : mx::shapeOf(product.getLeft().getType()).back();
-      auto cost = [&](int64_t slabs) { return shape->cost(slabs) * int64_t(llvm::divideCeil(depth, 128)); };
-      function->setAttr(hopper::kCost, b.getDenseI64ArrayAttr({cost(shape->slabs), cost(1)}));
+      int64_t blocks = int64_t(llvm::divideCeil(depth, 128));
+      function->setAttr(hopper::kCost, b.getDenseI64ArrayAttr({shape->cost() * blocks, shape->pieceCost() * blocks}));
     } else {
       choice = heuristics::chooseTiles(kernel, plan);
     }

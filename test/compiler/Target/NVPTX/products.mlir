@@ -22,7 +22,7 @@
 // TILED: hopper.read_passed
 // TILED: hopper.store
 // Where rows are so few that most multiprocessors would have no such tile: smaller ones, and no block waits for a neighbour.
-// TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 290, 290>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
+// TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 16240, 16240>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <64 x 128 x f8E4M3FN>
 // TILED: func.func @product_128x32(
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <32 x 128 x f8E4M3FN>
