@@ -151,7 +151,8 @@ Result<nvptx::Assembly> vernier::nvptx::assemble(const std::string &ptxas, const
   file.close();
   if (!file)
     return Error{"cannot write " + source + ": " + std::strerror(errno)};
-  std::vector<std::string> words{ptxas, "-arch=sm_90a", "-O3", "-v", source, "-o", target};
+  // Several kernels on several cores: the same code, sooner.
+  std::vector<std::string> words{ptxas, "-arch=sm_90a", "-O3", "-v", "--split-compile", "0", source, "-o", target};
   if (!kernel.empty())
     words.insert(words.end(), {"--entry", kernel});
   Result<Finished> done = run(words);
