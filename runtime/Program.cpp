@@ -47,6 +47,8 @@ size_t vernier::runtime::planLaunches(const KernelSpec &kernel, const ValueRef *
   for (size_t i = 0; i < launches.size(); ++i) {
     int64_t tile = launches[i].tasks[0].terms[0].divisor;
     int64_t across = tasksOfRows(launches[i], tile) / launches[i].pieces;
+    if (across == 0) // no columns
+      return 1;
     int64_t waves = tasksOf(launches[i], arguments) / launches[i].pieces / atOnce[i];
     int64_t first = waves * atOnce[i] / across * tile, left = rows - first;
     if (first == 0 || left <= 0)

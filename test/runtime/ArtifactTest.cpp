@@ -113,6 +113,9 @@ TEST(Artifact, RowsBeyondWholeWavesHaveALaunchOfTheirOwnWhereThatIsCheaper) {
   EXPECT_EQ(parts[1].rows, 10);
   EXPECT_EQ(count(3 * 1024), 1u);
   EXPECT_EQ(count(0), 1u);
+  for (LaunchSpec &launch : kernel.launches)
+    launch.tasks[1].terms[0].constant = 0; // no columns
+  EXPECT_EQ(count(3 * 1024 + 10), 1u);
 }
 
 TEST(Artifact, ElementBytes) {
