@@ -30,12 +30,6 @@ std::string vernier::runtime::describe(const SizeExpr &expr) {
   return text;
 }
 
-int64_t vernier::runtime::estimate(const LaunchSpec &launch, int64_t tasks, int64_t atOnce) {
-  int64_t wholes = tasks / launch.pieces, waves = wholes / atOnce, rest = wholes % atOnce;
-  int64_t last = rest == 0 ? 0 : rest * launch.pieces <= atOnce ? launch.pieceCost : launch.cost;
-  return waves * launch.cost + last;
-}
-
 unsigned vernier::runtime::elementBytes(const std::string &element) {
   size_t digits = element.find_first_of("0123456789");
   return digits == std::string::npos ? 1 : unsigned(std::stoul(element.substr(digits)) / 8);

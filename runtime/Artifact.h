@@ -122,9 +122,6 @@ struct Artifact {
 
 unsigned elementBytes(const std::string &element);
 
-/// Nanoseconds of a launch with so many tasks where so many of them run at a time.
-int64_t estimate(const LaunchSpec &launch, int64_t tasks, int64_t atOnce);
-
 /// Everything but `code` and `ptx`, as one line of JSON, and back; an empty name means that the text was no artifact.
 std::string toJson(const Artifact &artifact);
 Artifact fromJson(const std::string &text);

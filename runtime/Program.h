@@ -27,17 +27,6 @@ struct ValueRef {
 /// evaluate() over the shapes of a call, without copying them.
 int64_t evaluate(const SizeExpr &expr, const ValueRef *arguments);
 
-/// How many tasks a kernel has in a call.
-int64_t tasksOf(const LaunchSpec &launch, const ValueRef *arguments);
-/// One launch of a kernel: all of it, or some of the rows that several share out (KernelSpec::rowsOf).
-struct LaunchPart {
-  size_t launch = 0;
-  int64_t firstRow = 0, rows = 0;
-};
-/// The cheapest way to run a kernel where so many tasks of each launch run at a time: one launch, or tiles of one for as many
-/// rows as occupy the GPU again and again, and those of another for the rows that are left. Returns how many.
-size_t planLaunches(const KernelSpec &kernel, const ValueRef *arguments, const int64_t *atOnce, LaunchPart (&parts)[2]);
-
 std::vector<Shape> shapesOf(const std::vector<ValueView> &values);
 
 class Program {

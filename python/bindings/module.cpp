@@ -3,6 +3,7 @@
 #include "python/bindings/FastCalls.h"
 #include "python/bindings/SideStreams.h"
 #include "runtime/Bundle.h"
+#include "runtime/LaunchChoice.h"
 #include "runtime/ThreadPool.h"
 #include "runtime/cuda/DeviceProgram.h"
 

@@ -124,7 +124,7 @@ static Status encode(const Driver &api, const TensorMapSpec &spec, const BufferS
   return {};
 }
 
-Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void *const *data,
+Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void **data,
                              Stream stream) const {
   const Artifact &artifact = *artifact_;
   const KernelSpec &kernel = artifact.kernels[k];
@@ -135,7 +135,7 @@ Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const
   TensorMap maps[kMostMaps];
   size_t next = 0;
   for (int buffer : kernel.buffers)
-    parameters[next++] = const_cast<void **>(&data[buffer]);
+    parameters[next++] = static_cast<void *>(&data[buffer]);
   for (size_t i = 0; i < launch.sizes.size(); ++i) {
     sizes[i] = evaluate(launch.sizes[i], arguments);
     if (sizes[i] >= int64_t(1) << 31)
@@ -162,8 +162,8 @@ Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const
   return {};
 }
 
-Status DeviceProgram::launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments,
-                                 void *const *data, Stream stream) const {
+Status DeviceProgram::launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments, void **data,
+                                 Stream stream) const {
   const Artifact &artifact = *artifact_;
   const KernelSpec &kernel = artifact.kernels[k];
   std::vector<ValueRef> values(arguments, arguments + artifact.arguments.size());

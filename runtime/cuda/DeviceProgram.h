@@ -2,7 +2,7 @@
 #ifndef VERNIER_RUNTIME_CUDA_DEVICEPROGRAM_H
 #define VERNIER_RUNTIME_CUDA_DEVICEPROGRAM_H
 
-#include "runtime/Program.h"
+#include "runtime/LaunchChoice.h"
 #include "runtime/cuda/Driver.h"
 
 #include <atomic>
@@ -34,10 +34,9 @@ private:
   Result<const Loaded *> loadedOn(int device) const;
   Result<const Loaded *> makeLoaded(int device) const;
   /// One launch of kernel `k`; `data`: where buffers lie.
-  Status launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void *const *data,
-                Stream stream) const;
+  Status launch(const Loaded &loaded, size_t k, size_t which, const ValueRef *arguments, void **data, Stream stream) const;
   /// The same for some rows (KernelSpec::rowsOf).
-  Status launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments, void *const *data,
+  Status launchRows(const Loaded &loaded, size_t k, const LaunchPart &part, const ValueRef *arguments, void **data,
                     Stream stream) const;
 
   mutable std::mutex guard;
