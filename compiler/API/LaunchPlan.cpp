@@ -160,7 +160,7 @@ private:
       spec.buffers.insert(spec.buffers.end(), mine.begin(), mine.end());
       spec.writes.insert(spec.writes.end(), mine.begin(), mine.end());
     }
-    spec.rowsOf = rowsOf(kernel);
+    spec.rowsOf = rowsOf(kernel, spec.buffers);
     auto usual = lowered.lookupSymbol<func::FuncOp>(kernel.getName());
     addLaunch(kernel, usual, spec);
     for (func::FuncOp function : lowered.getOps<func::FuncOp>())
@@ -181,9 +181,9 @@ private:
     artifact.kernels.push_back(std::move(spec));
   }
 
-  /// The argument whose rows several launches may share out, or -1: what becomes of a row of a product must hang on nothing but
-  /// that row, and nothing may be read or written at another.
-  int rowsOf(mx::KernelOp kernel) {
+  /// The argument whose rows several launches of a kernel with these buffers may share out, or -1: what becomes of a row of a
+  /// product must hang on nothing but that row, and nothing may be read or written at another.
+  int rowsOf(mx::KernelOp kernel, const std::vector<int> &mine) {
     mx::ProductInterface product = mx::KernelOps::of(kernel).product();
     if (!product || product.getGroupOffsets() || product.getContraction() != mx::Contraction::Columns)
       return -1;
@@ -205,8 +205,17 @@ private:
       }
       return true;
     };
+    // Nor may scales lie beside one another that are of different rows.
+    auto hasRows = [&](const runtime::SizeExpr &size) {
+      return llvm::any_of(size.terms,
+                          [&](const runtime::SizeTerm &term) { return term.argument == rows.argument && term.dim == 0; });
+    };
+    auto stacked = [&](int buffer) {
+      const std::vector<runtime::SizeExpr> &shape = artifact.buffers[size_t(buffer)].shape;
+      return shape.empty() || std::none_of(shape.begin() + 1, shape.end(), hasRows);
+    };
     bool all = llvm::all_of(kernel.getOperands(), walked) && llvm::all_of(kernel.getResults(), walked) &&
-               !(sizes.get(product.getRight(), 0) == rows);
+               llvm::all_of(mine, stacked) && !(sizes.get(product.getRight(), 0) == rows);
     return all ? rows.argument : -1;
   }
 
