@@ -1,9 +1,7 @@
-#include "dialects/mx/Analysis/KernelPlan.h"
+#include "dialects/mx/Analysis/KernelPlanner.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/ADT/STLExtras.h"
-
-#include <set>
 
 using namespace mlir;
 using namespace vernier::mx;
@@ -37,8 +35,6 @@ llvm::SetVector<Operation *> KernelOps::aheadOfProduct() const {
   return ahead;
 }
 
-static unsigned rankOf(Value value) { return shapeOf(value.getType()).size(); }
-
 SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
   int64_t width = shapeOf(value.getType()).back();
   if (ShapedType::isDynamic(width))
@@ -53,58 +49,7 @@ SmallVector<Segment> KernelPlan::segmentsOf(Value value) const {
   return segments;
 }
 
-static std::string nameOf(Operation *op) { return op->getName().getStringRef().str(); }
-
-namespace {
-/// Walks from the outputs to the operands, asking of each operation what it asks of its operands.
-class Planner {
-public:
-  Planner(const KernelOps &kernel, const Sizes &sizes, const KernelRules &rules) : kernel(kernel), sizes(sizes), rules(rules) {}
-
-  PlanResult run() {
-    bool good = plan();
-    return good ? PlanResult{std::move(result), ""} : PlanResult{std::nullopt, std::move(reason)};
-  }
-
-private:
-  bool refuse(const Twine &why) {
-    if (reason.empty())
-      reason = why.str();
-    return false;
-  }
-
-  bool plan();
-  bool planProduct();
-  bool planPrologue();
-  bool fromProduct(Value value);
-  bool findPanels();
-  bool columnsOfProduct(Value value, int64_t offset, int64_t width, std::set<int64_t> &offsets);
-  bool planOutput(Value output);
-  bool demand(Value value, Role role, bool gathered);
-  bool demandOperands(Operation *op, Role role, bool gathered);
-  bool unifyRows(const Size &rows, Operation *op);
-  void noteBlocks(FormatAttr format, bool computed);
-  bool aligned(Value value, int64_t begin, int64_t width);
-  const SmallVector<int64_t> &breaksOf(Value value);
-  unsigned stageOf(Value value);
-
-  const KernelOps &kernel;
-  const Sizes &sizes;
-  const KernelRules &rules;
-  KernelPlan result;
-  std::string reason;
-  bool haveRows = false, ungroupedTiles = false;
-  Operation *rowsFrom = nullptr;
-  std::optional<Role> haveRank;
-  std::optional<Size> haveCols, runTimeCols;
-  llvm::DenseSet<Operation *> visitedRowReductions;
-  std::set<std::tuple<void *, int, bool>> visited;
-  llvm::DenseMap<Value, unsigned> stages;
-  llvm::DenseMap<Value, bool> ofProduct;
-};
-} // namespace
-
-bool Planner::plan() {
+bool KernelPlanner::plan() {
   if ((result.product = kernel.product())) {
     result.kind = KernelKind::Product;
     if (kernel.ops.size() == 1)
@@ -163,142 +108,7 @@ bool Planner::plan() {
   return !result.product || findPanels();
 }
 
-/// One tile serves every output: segments of one width, made from the same columns of the product, or of few parts of them.
-bool Planner::findPanels() {
-  int64_t columns = shapeOf(result.product->getResult(0).getType())[1], width = columns;
-  for (const Segment &segment : result.segments)
-    width = std::min(width, segment.width);
-  SmallVector<Segment> segments;
-  std::set<int64_t> offsets;
-  if (ShapedType::isDynamic(columns)) {
-    for (const Segment &segment : result.segments)
-      if (!ShapedType::isDynamic(segment.width) || !columnsOfProduct(segment.output, 0, columns, offsets))
-        return refuse("parts of a run-time number of columns of a product");
-    return true;
-  }
-  for (const Segment &segment : result.segments) {
-    if (ShapedType::isDynamic(segment.width) || segment.width % width)
-      return refuse("results of " + Twine(segment.width) + " and " + Twine(width) +
-                    " columns have no tiles of a product in common");
-    for (int64_t begin = segment.begin, end = begin + segment.width; begin < end; begin += width) {
-      if (!columnsOfProduct(segment.output, begin, width, offsets) ||
-          (segment.width > width && !aligned(segment.output, begin, width)))
-        return false;
-      segments.push_back({segment.output, begin, width});
-    }
-  }
-  result.segments = std::move(segments);
-  result.panels.assign(offsets.begin(), offsets.end());
-  if (width == columns)
-    return true;
-  result.panelCols = width;
-  constexpr size_t mostPanels = 2;
-  if (offsets.size() > mostPanels)
-    return refuse("more than " + Twine(mostPanels) + " parts of a product's columns are wanted together");
-  auto right = llvm::dyn_cast<ScaledType>(result.product.getRight().getType());
-  int64_t height = right ? right.getFormat().getBlockRows() : 0;
-  if (height > 1 && llvm::any_of(offsets, [&](int64_t offset) { return offset % height; }))
-    return refuse("a part of a product's columns begins inside blocks of its right operand");
-  int64_t bits = llvm::cast<RankedTensorType>(result.product->getResult(0).getType()).getElementTypeBitWidth();
-  if (offsets.size() > 1 && (height == 1 || bits > 16 || result.product.getAddend()))
-    return refuse("two parts of a product's columns find no room beside one another");
-  if (offsets.size() > 1 && kernel.contains(result.product.getLeft()))
-    return refuse("two parts of a product's columns and threads that make its left operand find no room beside one another");
-  return true;
-}
-
-/// Adds where the columns of the product begin that columns `offset` to `offset` + `width` of a value are made from.
-bool Planner::columnsOfProduct(Value value, int64_t offset, int64_t width, std::set<int64_t> &offsets) {
-  if (value == result.product->getResult(0)) {
-    offsets.insert(offset);
-    return true;
-  }
-  if (!fromProduct(value) || rankOf(value) != 2)
-    return true;
-  Operation *op = value.getDefiningOp();
-  if (auto slice = llvm::dyn_cast<SliceOp>(op))
-    return columnsOfProduct(slice.getInput(), offset + int64_t(slice.getOffset()), width, offsets);
-  if (auto concat = llvm::dyn_cast<ConcatOp>(op)) {
-    auto [input, begin] = concat.pieceAt(offset);
-    if (begin + width > shapeOf(input.getType())[1])
-      return refuse("a concatenation beside a product meets inside its tiles");
-    return columnsOfProduct(input, begin, width, offsets);
-  }
-  return llvm::all_of(op->getOperands(), [&](Value operand) { return columnsOfProduct(operand, offset, width, offsets); });
-}
-
-/// What may stand beside a product: operations that a tile of its result is enough for.
-bool Planner::planProduct() {
-  if (!rules.aroundProducts)
-    return refuse("a matrix product is a kernel of its own on this target");
-  Value product = result.product->getResult(0);
-  if (rankOf(product) != 2)
-    return refuse("gradients of weights are a kernel of their own");
-  for (Operation *op : kernel.ops) {
-    if (op != result.product && llvm::isa<ProductInterface>(op))
-      return refuse("two matrix products have no tiles in common");
-    bool wanders = llvm::isa<PermuteOp, UnpermuteOp, ReduceOp, TransposeOp>(op);
-    if (wanders && llvm::any_of(op->getOperands(), [&](Value operand) { return fromProduct(operand); }))
-      return refuse(nameOf(op) + " needs more of a product than the tile that one block has of it");
-    if (llvm::isa<ReduceOp, UnpermuteOp, TransposeOp>(op))
-      return refuse(nameOf(op) + " beside a matrix product");
-    for (Value made : op->getResults())
-      if (auto scaled = llvm::dyn_cast<ScaledType>(made.getType())) {
-        if (scaled.getFormat().getBlockRows() > 1)
-          return refuse("blocks that span rows need more of a product than the threads of one block share");
-        if (scaled.getFormat().hasTensorScale())
-          return refuse("the scale of a whole tensor is not stored beside a product");
-      }
-    // Tiles of groups begin at any row, and so inside blocks that span rows.
-    if (op != result.product && result.product.getGroupOffsets())
-      for (Value operand : op->getOperands())
-        if (auto scaled = llvm::dyn_cast<ScaledType>(operand.getType()); scaled && scaled.getFormat().getBlockRows() > 1)
-          return refuse("rows of groups begin inside blocks that span rows");
-  }
-  for (Value operand : result.product->getOperands())
-    if (kernel.contains(operand) && operand != result.product.getLeft())
-      return refuse("what a product multiplies must be in memory first");
-  if (kernel.contains(result.product.getLeft()) && !planPrologue())
-    return false;
-  for (Value output : kernel.outputs)
-    if (rankOf(output) != 2 || !fromProduct(output))
-      return refuse("a result beside that of a product has nothing of it");
-  return true;
-}
-
-/// What may make a product's left operand: operations that rows and a block of columns are enough for, so that threads make
-/// tiles of it where others would be fetched.
-bool Planner::planPrologue() {
-  Value left = result.product.getLeft();
-  if (result.product.getContraction() != Contraction::Columns || result.product.getAddend())
-    return refuse("what a product multiplies must be in memory first where it is turned, or added to another matrix");
-  int64_t depth = shapeOf(left.getType())[1];
-  constexpr int64_t whole = 128;
-  if (ShapedType::isDynamic(depth) || depth % whole)
-    return refuse("what a product multiplies must be in memory first where K is no multiple of " + Twine(whole));
-  llvm::SetVector<Operation *> ahead = kernel.aheadOfProduct();
-  for (Operation *op : ahead)
-    for (Operation *user : op->getUsers())
-      if (kernel.ops.contains(user) && user != result.product && !ahead.contains(user) && !llvm::isa<arith::ConstantOp>(op))
-        return refuse("a value that makes what a product multiplies is used beside the product too");
-  if (!breaksOf(left).empty())
-    return refuse("a concatenation is multiplied: it must be in memory first");
-  return aligned(left, 0, depth);
-}
-
-/// Whether a value hangs on the product's result.
-bool Planner::fromProduct(Value value) {
-  if (!kernel.contains(value))
-    return false;
-  if (value == result.product->getResult(0))
-    return true;
-  if (auto it = ofProduct.find(value); it != ofProduct.end())
-    return it->second;
-  bool found = llvm::any_of(value.getDefiningOp()->getOperands(), [&](Value operand) { return fromProduct(operand); });
-  return ofProduct[value] = found;
-}
-
-bool Planner::planOutput(Value output) {
+bool KernelPlanner::planOutput(Value output) {
   Operation *op = output.getDefiningOp();
   if (!op || !kernel.contains(output))
     return refuse("a result is an argument");
@@ -347,7 +157,7 @@ bool Planner::planOutput(Value output) {
   return demand(output, role, false);
 }
 
-bool Planner::unifyRows(const Size &rows, Operation *op) {
+bool KernelPlanner::unifyRows(const Size &rows, Operation *op) {
   if (!haveRows) {
     result.rows = rows;
     haveRows = true;
@@ -360,7 +170,7 @@ bool Planner::unifyRows(const Size &rows, Operation *op) {
                 ")");
 }
 
-void Planner::noteBlocks(FormatAttr format, bool computed) {
+void KernelPlanner::noteBlocks(FormatAttr format, bool computed) {
   result.blockCols = std::max(result.blockCols, format.getBlockCols());
   if (!computed || format.getBlockRows() == 1)
     return;
@@ -368,7 +178,7 @@ void Planner::noteBlocks(FormatAttr format, bool computed) {
   ungroupedTiles = true;
 }
 
-bool Planner::demand(Value value, Role role, bool gathered) {
+bool KernelPlanner::demand(Value value, Role role, bool gathered) {
   if (!visited.insert({value.getAsOpaquePointer(), int(role), gathered}).second)
     return true;
   if (auto scaled = llvm::dyn_cast<ScaledType>(value.getType())) {
@@ -388,7 +198,7 @@ bool Planner::demand(Value value, Role role, bool gathered) {
   return demandOperands(op, role, gathered);
 }
 
-bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
+bool KernelPlanner::demandOperands(Operation *op, Role role, bool gathered) {
   if (op == result.product)
     return role == Role::Full ? demand(result.product.getLeft(), Role::Full, false)
                               : refuse("the result of a product is used as a vector");
@@ -449,7 +259,7 @@ bool Planner::demandOperands(Operation *op, Role role, bool gathered) {
 }
 
 /// Columns begin:begin + width of a value are computed in chunks that start at `begin`: no block may reach across either end.
-bool Planner::aligned(Value value, int64_t begin, int64_t width) {
+bool KernelPlanner::aligned(Value value, int64_t begin, int64_t width) {
   if (rankOf(value) != 2)
     return true;
   if (ShapedType::isDynamic(width)) {
@@ -482,7 +292,7 @@ bool Planner::aligned(Value value, int64_t begin, int64_t width) {
   return llvm::all_of(op->getOperands(), [&](Value operand) { return aligned(operand, begin, width); });
 }
 
-const SmallVector<int64_t> &Planner::breaksOf(Value value) {
+const SmallVector<int64_t> &KernelPlanner::breaksOf(Value value) {
   if (auto it = result.breaks.find(value); it != result.breaks.end())
     return it->second;
   SmallVector<int64_t> bounds;
@@ -522,7 +332,7 @@ const SmallVector<int64_t> &Planner::breaksOf(Value value) {
   return result.breaks[value] = bounds;
 }
 
-unsigned Planner::stageOf(Value value) {
+unsigned KernelPlanner::stageOf(Value value) {
   if (auto it = stages.find(value); it != stages.end())
     return it->second;
   unsigned stage = 0;
@@ -537,7 +347,7 @@ unsigned Planner::stageOf(Value value) {
 }
 
 PlanResult vernier::mx::planKernel(const KernelOps &kernel, const Sizes &sizes, const KernelRules &rules) {
-  return Planner(kernel, sizes, rules).run();
+  return KernelPlanner(kernel, sizes, rules).run();
 }
 
 LogicalResult vernier::mx::forEachKernel(func::FuncOp function, const Sizes &sizes,
