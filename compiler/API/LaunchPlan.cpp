@@ -306,8 +306,11 @@ private:
   static std::string productSchedule(func::FuncOp function) {
     std::string text = "matrix product";
     function.walk([&](hopper::RolesOp roles) {
-      roles.getCompute().walk([&](hopper::MultiplyOp multiply) {
-        hopper::StagedType left = multiply.getA().getType(), right = multiply.getB().getType();
+      roles.getCompute().walk([&](Operation *op) {
+        if (!llvm::isa<hopper::MultiplyOp, hopper::BeginProductOp>(op))
+          return WalkResult::advance();
+        auto left = llvm::cast<hopper::StagedType>(op->getOperand(0).getType()),
+             right = llvm::cast<hopper::StagedType>(op->getOperand(1).getType());
         text += " of tiles of " + std::to_string(left.getRows()) + " x " + std::to_string(right.getRows()) + " x " +
                 std::to_string(left.getCols()) + ", " + std::to_string(roles.getStages()) + " stages";
         return WalkResult::interrupt();

@@ -62,7 +62,7 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   // What is passed takes room of the ring: two slabs of 16-bit numbers, or one of 32.
   int64_t passed = shape.panels * shape.slabRows() * std::max<int64_t>(shape.cols * needs.passedBits / 8, rowBytes);
   shape.buffers = passed > 32 * 1024 ? 1 : 2;
-  shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 8);
+  shape.stages = std::clamp<int64_t>((sharedBytes - slack - shape.buffers * passed) / slot, 2, 12);
   if (wish.stages)
     shape.stages = std::min(shape.stages, wish.stages);
   // A slab of FP32 leaves room for no other: of pieces, as narrow as the copy engine takes them, some come, some are added to
@@ -85,16 +85,17 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   return shape;
 }
 
-/// Of tiles of 128 x 32 to 256 x 128 on one H200, for 128 of K, where each multiprocessor had one: 234, 290, 470 and 770 ns.
-/// Waiting for one another takes its time whatever the tile; what it has of multiplications comes to it.
+/// For 128 of K on one H200: of tiles of 128 x 32, 128 x 64, 128 x 128 and 256 x 128, 175 to 187, 232 to 294, 367 to 398 and
+/// 677 to 770 ns. Waiting for one another takes its time whatever the tile; what it has of multiplications comes to it.
 static int64_t costOf(const ProductShape &shape, int64_t slabs) {
-  constexpr int64_t alone = 130, perSlab = 320;
+  constexpr int64_t alone = 100, perSlab = 300;
   return alone + perSlab * slabs * shape.panels * shape.cols / 128;
 }
 
 int64_t ProductShape::cost() const { return costOf(*this, slabs); }
 
-/// One slab of two: 450 ns where few multiprocessors had one, 680 where all had.
+/// One slab of two, for which a block fetches what it would for both: 470 ns where few multiprocessors had one, 680 where all
+/// had.
 int64_t ProductShape::pieceCost() const { return (costOf(*this, slabs) + costOf(*this, 1)) / 2; }
 
 llvm::SmallVector<ProductShape> vernier::heuristics::chooseProducts(const ProductNeeds &needs, const ProductWish &wish) {
@@ -102,7 +103,7 @@ llvm::SmallVector<ProductShape> vernier::heuristics::chooseProducts(const Produc
   if (wish.any() || needs.grouped || needs.madeBits)
     return shapes;
   // Blocks that need not be two by two fill the multiprocessors best; of their operands the L2 cache has enough for few tiles.
-  for (int64_t cols : {64, 32}) {
+  for (int64_t cols : {128, 64, 32}) {
     ProductWish few;
     few.slabs = 1, few.cols = cols, few.cluster = 1;
     ProductShape shape = chooseProduct(needs, few);

@@ -6,7 +6,7 @@ using namespace vernier::runtime;
 using namespace vernier::runtime::cuda;
 
 namespace {
-constexpr size_t kMostBuffers = 64, kMostSizes = 64, kMostMaps = 8;
+constexpr size_t kMostBuffers = 64, kMostSizes = 64, kMostMaps = 16;
 
 /// Of a kernel, by its launches.
 struct LoadedKernel {

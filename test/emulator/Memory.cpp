@@ -1,6 +1,7 @@
 // Loads and stores of threads, with the checks that hardware makes and some that it does not.
 #include "test/emulator/Machine.h"
 
+#include <bit>
 #include <mutex>
 
 using namespace vernier::emulator;
@@ -200,6 +201,16 @@ void shuffle(Warp &warp, const Instruction &i, uint32_t mask) {
   }
   warp.write(i.operands[0], d, mask);
 }
+
+/// The manual does not say which thread it is: not the first, in which one might have trusted.
+void elect(Warp &warp, const Instruction &i, uint32_t mask) {
+  uint32_t members[kLanes];
+  warp.read(i.operands[2], members);
+  if (members[0] & ~mask)
+    throw Failure("a thread is to be elected of some that have ended or are elsewhere");
+  uint32_t leader = 31 - uint32_t(std::countl_zero(members[0]));
+  warp.writePredicate(i.operands[1], uint32_t(1) << leader, mask);
+}
 } // namespace
 
 bool vernier::emulator::defineMemory(Instruction &i) {
@@ -225,6 +236,8 @@ bool vernier::emulator::defineMemory(Instruction &i) {
     i.run = storeMatrices;
   else if (name == "shfl" && i.has("sync"))
     i.run = shuffle;
+  else if (name == "elect")
+    i.run = elect;
   else if (name == "cvta" && i.has("param"))
     return copied(kParameterWindow, 0);
   else if (name == "cvta" && (i.has("shared") || i.has("shared::cluster")))

@@ -37,6 +37,21 @@ def test_matmul(matmul, left, right, m, summed):
         assert relative(matmul(a, b), expected) < 3e-3  # bfloat16 result
 
 
+@pytest.mark.parametrize("shape", [{"slabs": 2}, {"slabs": 1}, {"slabs": 1, "cols": 64, "cluster": 1}, {"cluster": 1}], ids=str)
+def test_rows_that_a_tile_lacks_change_nothing(shape):
+    """On a GPU they are not fetched, nor columns: what lies in their place in shared memory comes of other tiles."""
+    matmul = vn.jit(product_shape=shape)(lambda a, b: vn.matmul(a, b))
+    rows, cols = draw("normal", (300, 512), 1), draw("normal", (330, 512), 2)
+    b = vn.quantize(cols, vn.FP8)
+    whole = np.asarray(matmul(vn.quantize(rows, vn.FP8), b))
+    for m in (1, 16, 17, 40, 64, 70, 90, 100, 127, 129, 150, 220, 255):
+        a = vn.quantize(rows[:m], vn.FP8)
+        np.testing.assert_array_equal(np.asarray(matmul(a, b)), whole[:m])
+    a = vn.quantize(rows[:20], vn.FP8)
+    for n in (1, 60, 100, 130, 200, 257):
+        np.testing.assert_array_equal(np.asarray(matmul(a, vn.quantize(cols[:n], vn.FP8))), whole[:20, :n])
+
+
 @pytest.mark.parametrize("k", (1024, 1152, 1184))
 @pytest.mark.parametrize(("left", "right"), [(vn.FP8, vn.FP8_BLOCK), (vn.MXFP8, vn.FP8_BLOCK), (vn.MXFP8, vn.MXFP8)])
 @either_shape

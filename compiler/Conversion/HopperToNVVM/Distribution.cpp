@@ -115,6 +115,8 @@ LogicalResult Distribution::visit(Operation &op) {
                         .Case([&](hopper::StagedOp one) { return staged(one); })
                         .Case([&](hopper::ReleaseOp one) { return release(one); })
                         .Case([&](hopper::MultiplyOp one) { return multiply(one); })
+                        .Case([&](hopper::BeginProductOp one) { return beginProduct(one); })
+                        .Case([&](hopper::AwaitProductOp one) { return awaitProduct(one); })
                         .Default(Lowered());
   if (lowered)
     return *lowered;

@@ -102,14 +102,16 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
   OpBuilder::InsertionGuard guard(b);
   if (makes())
     b.setInsertionPointToStart(scf::IfOp::create(b, loc, isFirst(), /*withElse=*/false).thenBlock());
-  Value map = tensorMap(op.getMemref(), tile);
+  CodeWords words(b, loc);
   Slot slot = slots.lookup(op.getSlot());
-  Value row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
+  Value col = coordinate(op.getCol()), row = coordinate(op.getRow()), to = stagedPointer(slot, op.getOffset()), blocks;
+  Value rows = op.getRows() ? coordinate(op.getRows()) : Value();
   bool shares = op.getMulticast() && cluster > 1;
   if (shares) {
-    CodeWords words(b, loc);
-    Value rank = NVVM::ClusterId::create(b, loc, b.getI32Type());
-    row = words.add(row, words.mul(rank, i32(tile.getRows())));
+    Value rank = NVVM::ClusterId::create(b, loc, b.getI32Type()), first = words.mul(rank, i32(tile.getRows()));
+    row = words.add(row, first);
+    if (rows)
+      rows = arith::SubIOp::create(b, loc, rows, arith::MinUIOp::create(b, loc, rows, first));
     to = LLVM::GEPOp::create(b, loc, to.getType(), b.getI8Type(), to, ValueRange{words.mul(rank, i32(tile.bytes()))});
     to = LLVM::AddrSpaceCastOp::create(b, loc, LLVM::LLVMPointerType::get(b.getContext(), kClusterSpace), to);
     blocks = arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(int16_t((1 << cluster) - 1)));
@@ -117,9 +119,52 @@ LogicalResult Distribution::copy(hopper::CopyOp op) {
   // As `createpolicy.fractional.L2::evict_last` with fraction 1 makes it.
   constexpr int64_t evictLast = 0x14F0000000000000;
   Value policy = op.getKeep() ? arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(evictLast)).getResult() : Value();
-  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
-      b, loc, to, map, ValueRange{coordinate(op.getCol()), row}, barrierOf(slot.barriers, true), ValueRange{}, blocks, policy,
-      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares, NVVM::CTAGroupKindAttr(), Value());
+  auto start = [&](hopper::StagedType box, Value from, Value target) {
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+        b, loc, target, tensorMap(op.getMemref(), box), ValueRange{col, from}, barrierOf(slot.barriers, true), ValueRange{},
+        blocks, policy, NVVM::TMALoadMode::TILE, /*isCTAOnly=*/!shares, NVVM::CTAGroupKindAttr(), Value());
+  };
+  if (!rows) {
+    start(tile, row, to);
+    return success();
+  }
+  // Of units, see hopper.copy: all, or a half and what comes behind it, or one or two alone.
+  Value units = hopper::CopyOp::unitsOf(b, loc, rows, tile.getRows());
+  auto when = [&](CmpIPredicate predicate, int64_t count, llvm::function_ref<void()> then,
+                  llvm::function_ref<void()> otherwise) {
+    auto branch = scf::IfOp::create(b, loc, arith::CmpIOp::create(b, loc, predicate, units, i32(count)),
+                                    /*withElseRegion=*/bool(otherwise));
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    then();
+    if (otherwise) {
+      b.setInsertionPointToStart(branch.elseBlock());
+      otherwise();
+    }
+  };
+  auto startPart = [&](int64_t count, int64_t skipped) {
+    hopper::StagedType part = op.part(source, count);
+    int64_t first = tile.getRows() * skipped / hopper::CopyOp::kUnits;
+    Value bytes = i32(first * hopper::StagedType::kRowBytes);
+    start(part, words.add(row, i32(first)), LLVM::GEPOp::create(b, loc, to.getType(), b.getI8Type(), to, ValueRange{bytes}));
+  };
+  constexpr int64_t all = hopper::CopyOp::kUnits, half = all / 2;
+  auto oneOrTwo = [&](int64_t skipped) {
+    when(
+        CmpIPredicate::eq, skipped + 2, [&] { startPart(2, skipped); },
+        [&] { when(CmpIPredicate::eq, skipped + 1, [&] { startPart(1, skipped); }, nullptr); });
+  };
+  when(
+      CmpIPredicate::eq, all, [&] { start(tile, row, to); },
+      [&] {
+        when(
+            CmpIPredicate::uge, half,
+            [&] {
+              startPart(half, 0);
+              oneOrTwo(half);
+            },
+            [&] { oneOrTwo(0); });
+      });
   return success();
 }
 
@@ -159,51 +204,100 @@ static Value wgmma(OpBuilder &b, Location loc, Value sums, Value left, Value rig
 
 LogicalResult Distribution::multiply(hopper::MultiplyOp op) {
   VectorType type = tileType(op.getResult());
-  int64_t cols = type.getDimSize(1), warpgroups = layout.threads() / hopper::kWarpgroup;
-  if (layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols) || type.getDimSize(0) != 64 * warpgroups)
-    return op.emitError() << "expected the layout of accumulators, but got " << layout;
-  CodeWords words(b, loc);
-  hopper::StagedType left = op.getA().getType();
-  Type i64 = b.getI64Type(), f32 = b.getF32Type();
-  // Descriptors: rows of 128 bytes, swizzled; eight of them are 1024 bytes. The low word, with the address, is the same for
-  // all threads of a warp.
-  constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, unit = kDescriptorUnit, high = 1 << 30 | 8 * rowBytes / unit;
-  auto descriptor = [&](Value base, int64_t bytes) -> Value {
-    Value words64 = words.pair(words.add(base, i32(bytes / unit)), i32(high), b.getI32Type());
-    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, i64), words64), 0);
-  };
-  int64_t bits = left.getElement().getIntOrFloatBitWidth(), step = 32 * 8 / bits; // 32 bytes of K an instruction
-  Value rowUnits = words.add(words.mul(warpgroup, i32(64 * rowBytes / unit)), i32(int64_t(op.getRow()) * rowBytes / unit));
-  Value leftBase = words.add(number(op.getA()), rowUnits), rightBase = number(op.getB());
-
-  int64_t perItem = cols / 4;
-  auto place = [](int64_t item, int64_t lane) { return lane / 2 * 4 + item * 2 + lane % 2; };
-  auto sums = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(size_t(2 * perItem), f32));
+  auto sums = sumsType(type);
   // Partial sums of two products never live together: the second starts in the registers of the first, whose contents it
   // ignores. The assembler must not see that, or it takes others and moves the uses of the first behind: hence a zero that it
   // cannot know.
   bool again = lastSums && lastSums.getType() == sums && lastSums.getParentBlock() == b.getInsertionBlock();
   Value sum = again ? lastSums : LLVM::UndefOp::create(b, loc, sums).getResult();
-  if (op.getAccumulate())
+  Value adds = again ? CodeWords(b, loc).shr(currentSlot.descriptor, i32(28)) : i32(0);
+  if (op.getAccumulate()) {
+    adds = i32(1);
     for (auto [item, part] : llvm::enumerate(parts(op.getAccumulate())))
-      for (int64_t lane = 0; lane < perItem; ++lane)
-        sum = LLVM::InsertValueOp::create(b, loc, sum, extract(part, lane), place(int64_t(item), lane));
-  NVVM::WgmmaFenceAlignedOp::create(b, loc);
-  for (int64_t k = 0; k < int64_t(op.getDepth()); k += step) {
-    int64_t bytes = (int64_t(op.getFirst()) + k) * bits / 8;
-    Value adds = k > 0 || op.getAccumulate() ? i32(1) : again ? words.shr(currentSlot.descriptor, i32(28)) : i32(0);
-    sum = wgmma(b, loc, sum, descriptor(leftBase, bytes), descriptor(rightBase, bytes), adds, cols, left.getElement());
+      for (int64_t lane = 0; lane < type.getDimSize(1) / 4; ++lane)
+        sum = LLVM::InsertValueOp::create(b, loc, sum, extract(part, lane), sumOf(int64_t(item), lane));
   }
-  lastSums = sum;
-  NVVM::WgmmaGroupSyncAlignedOp::create(b, loc);
+  FailureOr<Value> begun = startProduct(op, op.getA(), op.getB(), op.getRow(), op.getFirst(), op.getDepth(), type, sum, adds);
+  if (failed(begun))
+    return failure();
+  lastSums = *begun;
   NVVM::WgmmaWaitGroupSyncOp::create(b, loc, uint64_t(0));
+  tiles[op.getResult()] = partsOf(*begun, type);
+  return success();
+}
+
+LogicalResult Distribution::beginProduct(hopper::BeginProductOp op) {
+  hopper::SumsType result = op.getResult().getType();
+  VectorType type = VectorType::get({result.getRows(), result.getCols()}, b.getF32Type());
+  Value none = LLVM::UndefOp::create(b, loc, sumsType(type));
+  lastSums = {};
+  FailureOr<Value> begun =
+      startProduct(op, op.getA(), op.getB(), op.getRow(), op.getFirst(), op.getDepth(), type, none, i32(0));
+  if (failed(begun))
+    return failure();
+  scalars[op.getResult()] = *begun;
+  return success();
+}
+
+LogicalResult Distribution::awaitProduct(hopper::AwaitProductOp op) {
+  NVVM::WgmmaWaitGroupSyncOp::create(b, loc, uint64_t(op.getLeaving()));
+  // Nothing that LLVM does to the sums may come before.
+  Value sum = number(op.getSums());
+  auto type = llvm::cast<LLVM::LLVMStructType>(sum.getType());
+  std::string outputs, inputs;
+  SmallVector<Value> operands;
+  for (size_t i = 0; i < type.getBody().size(); ++i) {
+    outputs += i ? ",=f" : "=f";
+    inputs += "," + std::to_string(i);
+    operands.push_back(LLVM::ExtractValueOp::create(b, loc, sum, int64_t(i)));
+  }
+  sum = simt::inlineAsm(b, loc, type, operands, "", outputs + inputs).getResult(0);
+  tiles[op.getResult()] = partsOf(sum, tileType(op.getResult()));
+  return success();
+}
+
+/// Where a thread's sum in one of its two rows lies among the registers of an instruction.
+int64_t Distribution::sumOf(int64_t item, int64_t lane) { return lane / 2 * 4 + item * 2 + lane % 2; }
+
+LLVM::LLVMStructType Distribution::sumsType(VectorType tile) {
+  return LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(size_t(tile.getDimSize(1) / 2), b.getF32Type()));
+}
+
+Parts Distribution::partsOf(Value sums, VectorType tile) {
   Parts result;
   for (int64_t item = 0; item < 2; ++item) {
     SmallVector<Value> numbers;
-    for (int64_t lane = 0; lane < perItem; ++lane)
-      numbers.push_back(LLVM::ExtractValueOp::create(b, loc, sum, place(item, lane)));
-    result.push_back(fromNumbers(numbers, f32));
+    for (int64_t lane = 0; lane < tile.getDimSize(1) / 4; ++lane)
+      numbers.push_back(LLVM::ExtractValueOp::create(b, loc, sums, sumOf(item, lane)));
+    result.push_back(fromNumbers(numbers, b.getF32Type()));
   }
-  tiles[op.getResult()] = result;
-  return success();
+  return result;
+}
+
+/// Columns [first, first + depth) of rows from `row` on of one staged tile times those of another: onto `sums`, or, where
+/// `adds` is 0, in their registers. The sums, which the tensor cores go on with.
+FailureOr<Value> Distribution::startProduct(Operation *op, Value left, Value right, int64_t row, int64_t first, int64_t depth,
+                                            VectorType type, Value sums, Value adds) {
+  int64_t cols = type.getDimSize(1), warpgroups = layout.threads() / hopper::kWarpgroup;
+  if (layout != hopper::accumulatorLayout(b.getContext(), warpgroups, cols) || type.getDimSize(0) != 64 * warpgroups)
+    return op->emitError() << "expected the layout of accumulators, but got " << layout;
+  CodeWords words(b, loc);
+  Type element = llvm::cast<hopper::StagedType>(left.getType()).getElement();
+  // Descriptors: rows of 128 bytes, swizzled; eight of them are 1024 bytes. The low word, with the address, is the same for
+  // all threads of a warp.
+  constexpr int64_t rowBytes = hopper::StagedType::kRowBytes, unit = kDescriptorUnit, high = 1 << 30 | 8 * rowBytes / unit;
+  auto descriptor = [&](Value base, int64_t bytes) -> Value {
+    Value words64 = words.pair(words.add(base, i32(bytes / unit)), i32(high), b.getI32Type());
+    return extract(vector::BitCastOp::create(b, loc, VectorType::get({1}, b.getI64Type()), words64), 0);
+  };
+  int64_t bits = element.getIntOrFloatBitWidth(), step = 32 * 8 / bits; // 32 bytes of K an instruction
+  Value rowUnits = words.add(words.mul(warpgroup, i32(64 * rowBytes / unit)), i32(row * rowBytes / unit));
+  Value leftBase = words.add(number(left), rowUnits), rightBase = number(right);
+  NVVM::WgmmaFenceAlignedOp::create(b, loc);
+  for (int64_t k = 0; k < depth; k += step) {
+    int64_t bytes = (first + k) * bits / 8;
+    sums = wgmma(b, loc, sums, descriptor(leftBase, bytes), descriptor(rightBase, bytes), k > 0 ? i32(1) : adds, cols, element);
+  }
+  NVVM::WgmmaGroupSyncAlignedOp::create(b, loc);
+  return sums;
 }

@@ -119,8 +119,11 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
   b.setInsertionPointToStart(sides.thenBlock());
   registers(shares.computing);
   // From one lane to all: the assembler then knows that the number is the same in all of a warp.
-  Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(hopper::kWarpgroup)));
-  warpgroup = NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+  auto numberOf = [&](int64_t threads) -> Value {
+    Value number = arith::ShRUIOp::create(b, loc, thread, i32(llvm::Log2_64(threads)));
+    return NVVM::ShflOp::create(b, loc, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+  };
+  warpgroup = numberOf(hopper::kWarpgroup);
   if (failed(block(op.getCompute().front())))
     return failure();
   b.setInsertionPointToStart(sides.elseBlock());
@@ -144,10 +147,18 @@ LogicalResult Distribution::runRoles(hopper::RolesOp op) {
     fetchesTiles = tiles;
     return block(region.front());
   };
-  auto isThread = [&](int64_t which) -> Value { return arith::CmpIOp::create(b, loc, CmpIPredicate::eq, thread, i32(which)); };
-  if (failed(side(isThread(consumers), op.getTiles(), true)))
-    return failure();
-  if (op.fills() && failed(side(isThread(consumers + 32), op.getFill().front(), false)))
+  // One thread, elected: of one that its number tells, the assembler does not know that it is alone, and puts each of its
+  // copies into a loop over the threads that may want it.
+  Value warp = numberOf(32);
+  auto oneOf = [&](int64_t which, Region &region, bool tiles) {
+    OpBuilder::InsertionGuard inner(b);
+    Value isWarp = arith::CmpIOp::create(b, loc, CmpIPredicate::eq, warp, i32(which));
+    b.setInsertionPointToStart(when(isWarp).thenBlock());
+    return side(NVVM::ElectSyncOp::create(b, loc, b.getI1Type(), Value()), region, tiles);
+  };
+  int64_t firstWarp = consumers / 32;
+  if (failed(oneOf(firstWarp, op.getTiles(), true)) ||
+      (op.fills() && failed(oneOf(firstWarp + 1, op.getFill().front(), false))))
     return failure();
   if (!op.hasScales())
     return success();
@@ -188,8 +199,12 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
     return shares;
   }
   // Those that compute hold the sums, the partial sums of one slab, its scales and a few addresses.
-  int64_t sums = 0, partial = 0, scales = 1, handOvers = 0;
+  int64_t sums = 0, partial = 0, overlapped = 0, scales = 1, handOvers = 0;
   llvm::DenseMap<Block *, int64_t> passed;
+  auto registersOf = [&](Value tile) {
+    VectorType type = tileType(tile);
+    return layout.localRows(type.getDimSize(0)) * layout.localCols(type.getDimSize(1));
+  };
   op.getCompute().walk([&](Operation *inner) {
     if (auto hand = llvm::dyn_cast<hopper::HandOverOp>(inner); hand && (handOvers += hand.getPiece() == 0))
       for (Value tile : hand.getTiles())
@@ -199,11 +214,19 @@ Distribution::RegisterShares Distribution::shareRegisters(hopper::RolesOp op, in
       partial = tileType(product.getResult()).getNumElements() / consumers;
     else if (auto read = llvm::dyn_cast<hopper::ReadScalesOp>(inner))
       scales = std::max(scales, layout.localCols(tileType(read.getResult()).getDimSize(1)));
+    else if (auto product = llvm::dyn_cast<hopper::AwaitProductOp>(inner)) {
+      // With the sums that it is added to, those of all that were begun behind it and the scales of all.
+      int64_t registers = int64_t(product.getLeaving() + 2) * registersOf(product.getResult());
+      for (auto read : inner->getBlock()->getOps<hopper::ReadScalesOp>())
+        registers += registersOf(read.getResult());
+      overlapped = std::max(overlapped, registers);
+    }
   });
   constexpr int64_t leastFetching = 40, usualFetching = 48, leastFinishing = 40, columnScales = 16;
   // Several slabs are counted, and left out where there are few rows; blocks of a cluster tell one another.
   int64_t addresses = handOvers > 1 && !makes() ? 15 : 7;
-  int64_t needed = llvm::alignTo(sums + partial + scales + (scales > 1 ? columnScales : 0) + addresses, unit);
+  int64_t needed = std::max(sums + partial + scales + (scales > 1 ? columnScales : 0), overlapped);
+  needed = llvm::alignTo(needed + addresses, unit);
   // Where more than copies is made of tiles, every register there lets more numbers be on their way.
   bool computes = op.getFinish()
                       .walk([](Operation *inner) {
@@ -252,15 +275,20 @@ LogicalResult Distribution::acquire(hopper::AcquireOp op) {
   OpBuilder::InsertionGuard guard(b);
   if (makes())
     b.setInsertionPointToStart(scf::IfOp::create(b, loc, isFirst(), /*withElse=*/false).thenBlock());
-  if (fetchesTiles || makes())
-    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot.barriers, true), i32(int64_t(roles.getTileBytes())),
-                                           NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+  if (fetchesTiles || makes()) {
+    Value bytes = i32(int64_t(roles.getTileBytes()));
+    if (op.getLess())
+      bytes = arith::SubIOp::create(b, loc, bytes, coordinate(op.getLess()));
+    NVVM::MBarrierArriveExpectTxOp::create(b, loc, Type(), barrierOf(slot.barriers, true), bytes, NVVM::MemScopeKind::CTA,
+                                           /*relaxed=*/false, Value());
+  }
   slots[op.getSlot()] = slot;
   return success();
 }
 
 LogicalResult Distribution::await(hopper::AwaitOp op) {
   slots[op.getSlot()] = currentSlot = nextSlot(/*full=*/true);
+  LLVM::StoreOp::create(b, loc, i32(0), nextIsFull); // of the slot behind it, nobody knows yet
   return success();
 }
 

@@ -1,6 +1,7 @@
 // The layout attribute: constraints, and who holds what.
 #include "dialects/hopper/IR/Hopper.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -99,6 +100,23 @@ StagedType CopyOp::copied(Operation *function) {
   return StagedType::get(getContext(), tile.getRows() / shares, tile.getCols(), tile.getElement());
 }
 
+StagedType CopyOp::part(Operation *function, int64_t units) {
+  StagedType all = copied(function);
+  return StagedType::get(getContext(), all.getRows() * units / kUnits, all.getCols(), all.getElement());
+}
+
+Value CopyOp::unitsOf(OpBuilder &b, Location loc, Value rows, int64_t tileRows) {
+  Type type = rows.getType();
+  auto number = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc, type, b.getIntegerAttr(type, value)); };
+  int64_t unit = tileRows / kUnits;
+  Value units = arith::AddIOp::create(b, loc, arith::MinUIOp::create(b, loc, rows, number(tileRows)), number(unit - 1));
+  units = arith::DivUIOp::create(b, loc, units, number(unit));
+  // Of three it would take two copies, and three of seven.
+  Value last = arith::AndIOp::create(b, loc, units, number(3));
+  Value odd = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, last, number(3));
+  return arith::AddIOp::create(b, loc, units, arith::SelectOp::create(b, loc, odd, number(1), number(0)));
+}
+
 int64_t vernier::hopper::threadsOf(Operation *function) {
   int64_t threads = function->getAttrOfType<LayoutAttr>(kLayout).threads();
   function->walk([&](RolesOp roles) { threads += kWarpgroup * (roles.finishes() ? 2 : 1); });
@@ -131,9 +149,11 @@ SmallVector<TensorMap> vernier::hopper::tensorMapsOf(Operation *function) {
       maps.push_back(map);
   };
   function->walk([&](Operation *op) {
-    if (auto copy = llvm::dyn_cast<CopyOp>(op))
+    if (auto copy = llvm::dyn_cast<CopyOp>(op)) {
       add(copy.getMemref(), copy.copied(function));
-    else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
+      for (int64_t units = copy.getRows() ? CopyOp::kUnits / 2 : 0; units > 0; units /= 2)
+        add(copy.getMemref(), copy.part(function, units));
+    } else if (auto prefetch = llvm::dyn_cast<PrefetchOp>(op))
       add(prefetch.getMemref(), llvm::cast<StagedType>(prefetch.getTile()));
     else if (auto fill = llvm::dyn_cast<FillOp>(op))
       add(fill.getMemref(), llvm::cast<PassedType>(fill.getTile()).part());

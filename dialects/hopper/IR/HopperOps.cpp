@@ -88,19 +88,38 @@ LogicalResult LookupOp::verify() {
   return success();
 }
 
-LogicalResult MultiplyOp::verify() {
-  StagedType a = getA().getType(), c = getB().getType();
+/// Of hopper.multiply and hopper.begin_product.
+template <typename Product> static LogicalResult verifyProduct(Product op, int64_t rows, int64_t cols) {
+  StagedType a = op.getA().getType(), c = op.getB().getType();
   if (a.getElement() != c.getElement() || a.getCols() != c.getCols())
-    return emitOpError() << "expected operands of one element and depth, but got " << a << " and " << c;
+    return op.emitOpError() << "expected operands of one element and depth, but got " << a << " and " << c;
   if (a.getElement().isF32())
-    return emitOpError() << "the tensor cores take no f32, but got " << a;
+    return op.emitOpError() << "the tensor cores take no f32, but got " << a;
+  if (cols != c.getRows() || int64_t(op.getRow()) + rows > a.getRows())
+    return op.emitOpError() << "expected " << a.getRows() << " x " << c.getRows() << " results at most, but got "
+                            << op.getResult().getType();
+  uint64_t step = 32 * 8 / a.getElement().getIntOrFloatBitWidth();
+  if (op.getDepth() == 0 || op.getDepth() % step || op.getFirst() % step ||
+      op.getFirst() + op.getDepth() > uint64_t(a.getCols()))
+    return op.emitOpError() << "expected multiples of " << step << " of " << a.getCols() << " columns, but got "
+                            << op.getDepth() << " from " << op.getFirst();
+  return success();
+}
+
+LogicalResult MultiplyOp::verify() {
   VectorType result = tileOf(getResult());
-  if (result.getDimSize(1) != c.getRows() || getRow() + result.getDimSize(0) > uint64_t(a.getRows()))
-    return emitOpError() << "expected " << a.getRows() << " x " << c.getRows() << " results at most, but got " << result;
-  int64_t step = 32 * 8 / a.getElement().getIntOrFloatBitWidth();
-  if (getDepth() == 0 || getDepth() % step || getFirst() % step || getFirst() + getDepth() > uint64_t(a.getCols()))
-    return emitOpError() << "expected multiples of " << step << " of " << a.getCols() << " columns, but got " << getDepth()
-                         << " from " << getFirst();
+  return verifyProduct(*this, result.getDimSize(0), result.getDimSize(1));
+}
+
+LogicalResult BeginProductOp::verify() {
+  SumsType result = getResult().getType();
+  return verifyProduct(*this, result.getRows(), result.getCols());
+}
+
+LogicalResult AwaitProductOp::verify() {
+  SumsType sums = getSums().getType();
+  if (tileOf(getResult()).getShape() != ArrayRef<int64_t>{sums.getRows(), sums.getCols()})
+    return emitOpError() << "expected the result of " << sums << ", but got " << getResult().getType();
   return success();
 }
 

@@ -44,7 +44,9 @@ def UnrollRing : Pass<"hopper-unroll-ring", "::mlir::func::FuncOp"> {
   let summary = "several slots of the ring in one iteration of the loop that computes";
   let description = [{
     A loop that waits for a slot in every iteration, and makes a known number of them, makes fewer with several slots each: what
-    belongs to the next slot, its addresses and whether it is full, is then found among the sums of the one before.
+    belongs to the next slot, its addresses and whether it is full, is then found among the sums of the one before. Where a slot
+    has one product alone, the time of the loop is that of waiting for it: the products of several slots are then begun before
+    the first is awaited (`hopper.begin_product`).
 
     Before: `scf.for %k = %c0 to %c4096 step %c128 { %s = hopper.await ... hopper.release %s }`;
     after: `scf.for %k = %c256 to %c4096 step %c256 { ... }`, with twice the body, and one body ahead of it whose sums start from

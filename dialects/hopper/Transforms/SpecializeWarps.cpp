@@ -239,10 +239,11 @@ private:
     auto copyTiles = [&](Value slot) {
       for (FetchOp fetch : stage.of<FetchOp>())
         CopyOp::create(b, loc, mapped(fetch.getMemref()), mapped(fetch.getRow()), mapped(fetch.getCol()), slot,
-                       stage.offsetOf(fetch.getResult()), fetch.getResult().getType(), fetch.getMulticast(), fetch.getKeep());
+                       stage.offsetOf(fetch.getResult()), fetch.getResult().getType(), mapped(fetch.getRows()),
+                       fetch.getMulticast(), fetch.getKeep());
     };
     if constexpr (std::is_same_v<Fetch, FetchOp>) {
-      copyTiles(AcquireOp::create(b, loc, b.getIndexType()));
+      copyTiles(AcquireOp::create(b, loc, b.getIndexType(), notCopied(stage, b, mapping)));
     } else {
       SmallVector<Held> held = load(stage, b, mapping);
       put(stage, held, b, mapping, [&](Value slot) {
@@ -253,6 +254,30 @@ private:
           putMade(stage, make, slot, b, mapping);
       });
     }
+  }
+
+  /// Bytes of a slot's tiles that are not copied, since nobody looks at them; null: none.
+  static Value notCopied(const Stage &stage, OpBuilder &b, IRMapping &mapping) {
+    Value all;
+    for (FetchOp fetch : stage.of<FetchOp>()) {
+      if (!fetch.getRows())
+        continue;
+      // Of blocks that share a tile, each copies its part of the rows for all.
+      Location loc = fetch.getLoc();
+      auto number = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
+      int64_t shares = fetch.getMulticast() ? clusterOf(fetch->getParentOfType<func::FuncOp>()) : 1,
+              share = fetch.getResult().getType().getRows() / shares;
+      Value rows = mapping.lookupOrDefault(fetch.getRows()), copied;
+      for (int64_t i = 0; i < shares; ++i) {
+        Value units = CopyOp::unitsOf(b, loc, rows, share);
+        copied = copied ? arith::AddIOp::create(b, loc, copied, units) : units;
+        rows = arith::SubIOp::create(b, loc, rows, arith::MinUIOp::create(b, loc, rows, number(share)));
+      }
+      Value left = arith::SubIOp::create(b, loc, number(CopyOp::kUnits * shares), copied);
+      Value less = arith::MulIOp::create(b, loc, left, number(share / CopyOp::kUnits * StagedType::kRowBytes));
+      all = all ? arith::AddIOp::create(b, loc, all, less) : less;
+    }
+    return all;
   }
 
   /// Part by part of the rows.
@@ -323,7 +348,7 @@ private:
     for (FetchScalesOp fetch : stage.of<FetchScalesOp>())
       firsts.push_back({inWord(fetch.getCol(), fetch.getWord()),
                         fetch.getFactor() ? inWord(fetch.getFactorCol(), fetch.iterationsAWord()) : Value()});
-    Value slot = AcquireOp::create(b, loc, b.getIndexType());
+    Value slot = AcquireOp::create(b, loc, b.getIndexType(), makes ? notCopied(stage, b, mapping) : Value());
     for (auto [fetch, now, first] : llvm::zip(stage.of<FetchScalesOp>(), held, firsts))
       PutScalesOp::create(b, loc, now.scales, first.first, fetch.getBlocks(), slot, stage.offsetOf(fetch.getResult()),
                           now.factor, first.second);

@@ -10,7 +10,7 @@
 // The scales of a slab are the products of those of its rows and its tile, read from words of four blocks. Slabs are passed to
 // those that bring them to memory.
 // TILED: scf.for {{.+}} iter_args({{.+}}) -> (vector<128x128xf32>, vector<128x128xf32>)
-// TILED: hopper.fetch %arg0[{{.+}}] multicast : memref<?x7168xi8> -> <256 x 128 x f8E4M3FN>
+// TILED: hopper.fetch %arg0[{{.+}}] rows %{{.+}} multicast : memref<?x7168xi8> -> <256 x 128 x f8E4M3FN>
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <128 x 128 x f8E4M3FN>
 // TILED: hopper.fetch_scales %arg1[{{.+}}] limit %{{.+}} height 1 blocks 1 word 4 times %arg3[{{.+}}] : memref<?x56xi8>, memref<32x56xi8> -> <256>
 // TILED: hopper.multiply %{{.+}} depth 128, %{{.+}} -> vector<128x128xf32>
@@ -22,7 +22,8 @@
 // TILED: hopper.read_passed
 // TILED: hopper.store
 // Where rows are so few that most multiprocessors would have no such tile: smaller ones, and no block waits for a neighbour.
-// TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 16240, 16240>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
+// TILED: func.func @product_128x128(
+// TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 14000, 14000>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <64 x 128 x f8E4M3FN>
 // TILED: func.func @product_128x32(
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <32 x 128 x f8E4M3FN>
@@ -48,6 +49,8 @@ func.func @product(%a: !mx.scaled<?x7168, #fp8>, %b: !mx.scaled<4096x7168, #bloc
 
 // CUBIN: kernel product: matrix product of tiles of 256 x 128 x 128, 3 stages, clusters of 2
 // CUBIN-NEXT: 512 threads, {{[0-9]+}} registers, 0 bytes spilled
+// CUBIN-NEXT: kernel product_128x128: matrix product of tiles of 128 x 128 x 128
+// CUBIN-NEXT: 0 bytes spilled
 // CUBIN-NEXT: kernel product_128x64: matrix product of tiles of 128 x 64 x 128
 // CUBIN-NEXT: 0 bytes spilled
 // CUBIN-NEXT: kernel product_128x32: matrix product of tiles of 128 x 32 x 128

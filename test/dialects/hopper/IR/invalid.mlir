@@ -76,6 +76,22 @@ func.func @depth(%a: !hopper.staged<64 x 128 x f8E4M3FN>, %b: !hopper.staged<128
 
 // -----
 
+func.func @begun(%a: !hopper.staged<64 x 128 x f8E4M3FN>, %b: !hopper.staged<128 x 128 x f8E4M3FN>) {
+  // expected-error@+1 {{expected 64 x 128 results at most, but got '!hopper.sums<128 x 128>'}}
+  %p = hopper.begin_product %a depth 128, %b : !hopper.staged<64 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> !hopper.sums<128 x 128>
+  return
+}
+
+// -----
+
+func.func @awaited(%s: !hopper.sums<64 x 128>) {
+  // expected-error@+1 {{expected the result of '!hopper.sums<64 x 128>', but got 'vector<64x64xf32>'}}
+  %p = hopper.await_product %s leaving 0 : !hopper.sums<64 x 128> -> vector<64x64xf32>
+  return
+}
+
+// -----
+
 func.func @prefetch(%m: memref<?x64xf32>, %i: index) {
   // expected-error@+1 {{expected a staged tile, but got 'vector<64x32xf32>'}}
   hopper.prefetch %m[%i, %i] : memref<?x64xf32>, vector<64x32xf32>

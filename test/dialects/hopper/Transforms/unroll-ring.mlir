@@ -109,3 +109,40 @@ func.func @four() {
   }
   return
 }
+
+// One product a slot: those of several slots are begun, as many as a quarter of the ring, before the first is awaited.
+// CHECK-LABEL: func.func @alone
+// CHECK: scf.for
+// CHECK: hopper.await :
+// CHECK: %[[FIRST:.+]] = hopper.begin_product
+// CHECK: hopper.await :
+// CHECK-COUNT-1: hopper.begin_product
+// CHECK-NOT: hopper.begin_product
+// CHECK: %[[P:.+]] = hopper.await_product %[[FIRST]] leaving 1
+// CHECK: hopper.release
+// CHECK: arith.addf %{{.+}}, %[[P]]
+// CHECK: hopper.await_product %{{.+}} leaving 0
+// CHECK: hopper.release
+// CHECK: scf.yield
+func.func @alone(%zero: vector<128x64xf32>) attributes {hopper.layout = #hopper.layout<128 x 64, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %end = arith.constant 1280 : index
+  hopper.roles stages 8 bytes 24576 tiles 24576 shared 0 tiles {
+    %e = hopper.acquire : index
+  } scales {
+    %e = hopper.acquire : index
+  } compute {
+    %r = scf.for %k = %c0 to %end step %c128 iter_args(%acc = %zero) -> vector<128x64xf32> {
+      %s = hopper.await : index
+      %a = hopper.staged %s at 0 : !hopper.staged<128 x 128 x f8E4M3FN>
+      %b = hopper.staged %s at 16384 : !hopper.staged<64 x 128 x f8E4M3FN>
+      %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<64 x 128 x f8E4M3FN> -> vector<128x64xf32>
+      hopper.release %s
+      %sum = arith.addf %acc, %p : vector<128x64xf32>
+      scf.yield %sum : vector<128x64xf32>
+    }
+  } finish {
+  }
+  return
+}
