@@ -148,16 +148,38 @@ void Distribution::pass(Value tile, int64_t firstCol, hopper::PassedType passed,
   }
   // A lane's two columns of a block are half of a piece.
   Value column = words.bitAnd(lane, i32(3)), half = words.mul(words.bitAnd(column, i32(1)), i32(8));
+  // Of the eight rows that a warp stores to at once, odd ones take another block: neighbours would meet in the same banks.
+  constexpr int64_t otherBlock = 2;
+  bool swaps = blocksAPart == 2 * otherBlock;
+  Value odd = words.bitAnd(words.shr(lane, i32(2)), i32(1));
+  Value isOdd = arith::CmpIOp::create(b, loc, CmpIPredicate::ne, odd, i32(0));
+  struct Half {
+    Value place, numbers;
+  };
+  SmallVector<Half> halves;
   for (int64_t item = 0; item < 2; ++item) {
     Value row = words.add(words.shr(lane, i32(2)), i32(8 * item));
     Value start = words.add(startAt(row, words.shr(column, i32(1))), half);
+    if (swaps)
+      start = words.bitXor(start, words.mul(odd, i32(otherBlock * piecesABlock * 16)));
     for (int64_t block = 0; block < cols / 8; ++block) {
-      Value place = placeOf(start, block), mine = pair(item, block);
-      if (adds)
-        mine = arith::AddFOp::create(b, loc, mine, LLVM::LoadOp::create(b, loc, mine.getType(), place, 8));
-      LLVM::StoreOp::create(b, loc, mine, place, 8);
+      Value mine = pair(item, block);
+      if (swaps)
+        mine = arith::SelectOp::create(b, loc, isOdd, pair(item, block ^ otherBlock), mine);
+      halves.push_back({placeOf(start, block), mine});
     }
   }
+  // What is added to is loaded ahead of all stores: for all that the assembler knows, each might change what the next load
+  // brings.
+  if (adds) {
+    SmallVector<Value> there;
+    for (const Half &one : halves)
+      there.push_back(LLVM::LoadOp::create(b, loc, one.numbers.getType(), one.place, 8));
+    for (auto [one, value] : llvm::zip(halves, there))
+      one.numbers = arith::AddFOp::create(b, loc, one.numbers, value);
+  }
+  for (const Half &one : halves)
+    LLVM::StoreOp::create(b, loc, one.numbers, one.place, 8);
 }
 
 /// Sixteen-byte pieces of row r lie at the exclusive-or of their number and r mod 8 (hopper.staged); scales block by block.
