@@ -12,7 +12,8 @@ ProductWish::ProductWish(mlir::DictionaryAttr attribute) {
     if (auto value = attribute ? attribute.getAs<mlir::IntegerAttr>(name) : mlir::IntegerAttr())
       field = value.getInt();
   };
-  read("slabs", slabs), read("cols", cols), read("cluster", cluster), read("stages", stages), read("band", band);
+  read("warpgroups", warpgroups), read("slabs", slabs), read("cols", cols), read("cluster", cluster), read("stages", stages),
+      read("band", band);
 }
 
 ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const ProductWish &wish) {
@@ -29,6 +30,8 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   shape.slabs = needs.scaleRows == 1 || needs.panels > 1 || (needs.adds && needs.scaledBlocks > 2) ? 1 : 2;
   if (needs.madeBits) // so is what is made, and what it is made from, as much of it as is on its way from memory
     shape.slabs = 1;
+  if (wish.warpgroups)
+    shape.warpgroups = wish.warpgroups;
   if (wish.slabs)
     shape.slabs = std::min(shape.slabs, wish.slabs);
   if (wish.band)
@@ -85,11 +88,11 @@ ProductShape vernier::heuristics::chooseProduct(const ProductNeeds &needs, const
   return shape;
 }
 
-/// For 128 of K on one H200: of tiles of 128 x 32, 128 x 64, 128 x 128 and 256 x 128, 175 to 187, 232 to 294, 367 to 398 and
+/// For 128 of K on one H200: of tiles of 64 x 64, 128 x 64, 128 x 128 and 256 x 128, 182, 232 to 294, 367 to 398 and
 /// 677 to 770 ns. Waiting for one another takes its time whatever the tile; what it has of multiplications comes to it.
 static int64_t costOf(const ProductShape &shape, int64_t slabs) {
-  constexpr int64_t alone = 100, perSlab = 300;
-  return alone + perSlab * slabs * shape.panels * shape.cols / 128;
+  constexpr int64_t alone = 100, perSquare = 300; // of 128 x 128
+  return alone + perSquare * slabs * shape.slabRows() * shape.panels * shape.cols / (128 * 128);
 }
 
 int64_t ProductShape::cost() const { return costOf(*this, slabs); }
@@ -103,9 +106,9 @@ llvm::SmallVector<ProductShape> vernier::heuristics::chooseProducts(const Produc
   if (wish.any() || needs.grouped || needs.madeBits)
     return shapes;
   // Blocks that need not be two by two fill the multiprocessors best; of their operands the L2 cache has enough for few tiles.
-  for (int64_t cols : {128, 64, 32}) {
+  for (auto [warpgroups, cols] : {std::pair(2, 128), std::pair(2, 64), std::pair(1, 64)}) {
     ProductWish few;
-    few.slabs = 1, few.cols = cols, few.cluster = 1;
+    few.warpgroups = warpgroups, few.slabs = 1, few.cols = cols, few.cluster = 1;
     ProductShape shape = chooseProduct(needs, few);
     if (shape.cost() < shapes.back().cost())
       shapes.push_back(shape);

@@ -62,12 +62,12 @@ struct ProductShape {
 
 /// What a caller wants instead of the model's choice; 0: nothing. Kept as far as a product allows it.
 struct ProductWish {
-  int64_t slabs = 0, cols = 0, cluster = 0, stages = 0, band = 0;
+  int64_t warpgroups = 0, slabs = 0, cols = 0, cluster = 0, stages = 0, band = 0;
 
   ProductWish() = default;
   /// From a function's attribute `mx.product_shape` (see the mx dialect); null: no wish.
   explicit ProductWish(mlir::DictionaryAttr attribute);
-  bool any() const { return slabs || cols || cluster || stages || band; }
+  bool any() const { return warpgroups || slabs || cols || cluster || stages || band; }
 };
 
 ProductShape chooseProduct(const ProductNeeds &needs, const ProductWish &wish = {});

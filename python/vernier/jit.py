@@ -268,8 +268,8 @@ def jit(
     Args:
         kernels: at most so many launches, also where more would be faster; what cannot be is refused. 0: any number.
         fuse: False: a kernel for every operation, with the same bits: to see in `explain` and in time what fusion is worth.
-        product_shape: of the tiles of matrix products on a GPU, where the model's choice is not wanted: any of slabs, cols,
-            cluster, stages and band (see `autotune`, which measures them). All give the same bits.
+        product_shape: of the tiles of matrix products on a GPU, where the model's choice is not wanted: any of warpgroups, slabs,
+            cols, cluster, stages and band (see `autotune`, which measures them). All give the same bits.
         tensor_core_sums: on the host, sums of products of 8-bit codes as Hopper's tensor cores make them, bit for bit, in place of
             exact products added in FP32: 32 products and the sum before are aligned to the largest exponent, and what lies below
             13 bits under it is cut off (`vernier.reference.tensor_core_sums`; measured, and said by arXiv 2412.19437, 3.3.2).

@@ -20,8 +20,9 @@ CANDIDATES: tuple[Mapping[str, int], ...] = (
     {}, {"band": 4}, {"band": 16}, {"cluster": 1}, {"slabs": 1}, {"slabs": 1, "band": 16}, {"cols": 64}, {"slabs": 1, "cols": 64},
     {"stages": 3},
 )  # fmt: skip
-"""What is tried; the first is what the model chooses. `slabs`: 128 rows of a tile each, 1 or 2. `cols`: of a tile, 32 to 128.
-`cluster`: blocks that fetch the left operand together, 1 or 2. `stages`: staged tiles of K, 2 to 8. `band`: row tiles walked together."""
+"""What is tried; the first is what the model chooses. `warpgroups`: that multiply, 1 or 2, each 64 rows of a slab.
+`slabs`: of a tile, 1 or 2. `cols`: of a tile, 32 to 128. `cluster`: blocks that fetch the left operand together, 1 or 2. `stages`:
+staged tiles of K, 2 to 12. `band`: row tiles walked together."""
 
 
 def autotune(

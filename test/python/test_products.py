@@ -37,7 +37,9 @@ def test_matmul(matmul, left, right, m, summed):
         assert relative(matmul(a, b), expected) < 3e-3  # bfloat16 result
 
 
-@pytest.mark.parametrize("shape", [{"slabs": 2}, {"slabs": 1}, {"slabs": 1, "cols": 64, "cluster": 1}, {"cluster": 1}], ids=str)
+@pytest.mark.parametrize(
+    "shape", [{"slabs": 2}, {"slabs": 1}, {"slabs": 1, "cols": 64, "cluster": 1}, {"cluster": 1}, {"warpgroups": 1}], ids=str
+)
 def test_rows_that_a_tile_lacks_change_nothing(shape):
     """On a GPU they are not fetched, nor columns: what lies in their place in shared memory comes of other tiles."""
     matmul = vn.jit(product_shape=shape)(lambda a, b: vn.matmul(a, b))

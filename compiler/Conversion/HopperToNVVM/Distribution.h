@@ -149,8 +149,9 @@ private:
   mlir::LogicalResult multiply(hopper::MultiplyOp op);
   mlir::LogicalResult beginProduct(hopper::BeginProductOp op);
   mlir::LogicalResult awaitProduct(hopper::AwaitProductOp op);
-  mlir::FailureOr<mlir::Value> startProduct(mlir::Operation *op, mlir::Value left, mlir::Value right, int64_t row, int64_t first,
-                                            int64_t depth, mlir::VectorType type, mlir::Value sums, mlir::Value adds);
+  mlir::FailureOr<mlir::Value> startProduct(mlir::Operation *op, mlir::Value left, mlir::Value right, int64_t row,
+                                            int64_t first, int64_t depth, mlir::VectorType type, mlir::Value sums,
+                                            mlir::Value adds);
   static int64_t sumOf(int64_t item, int64_t lane);
   mlir::LLVM::LLVMStructType sumsType(mlir::VectorType tile);
   Parts partsOf(mlir::Value sums, mlir::VectorType tile);

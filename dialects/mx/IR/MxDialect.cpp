@@ -68,13 +68,14 @@ LogicalResult MxDialect::verifyOperationAttribute(Operation *op, NamedAttribute 
     StringRef name;
     int64_t least, most;
     bool powers;
-  } known[] = {
-      {"slabs", 1, 2, true}, {"cols", 32, 128, true}, {"cluster", 1, 2, true}, {"stages", 2, 8, false}, {"band", 1, 64, false}};
+  } known[] = {{"warpgroups", 1, 2, true}, {"slabs", 1, 2, true},    {"cols", 32, 128, true},
+               {"cluster", 1, 2, true},    {"stages", 2, 12, false}, {"band", 1, 64, false}};
   for (NamedAttribute entry : shape) {
     auto value = llvm::dyn_cast<IntegerAttr>(entry.getValue());
     auto *found = llvm::find_if(known, [&](const auto &one) { return one.name == entry.getName(); });
     if (!value || found == std::end(known))
-      return op->emitError() << kProductShape << ": expected numbers named slabs, cols, cluster, stages or band, but got "
+      return op->emitError() << kProductShape
+                             << ": expected numbers named warpgroups, slabs, cols, cluster, stages or band, but got "
                              << entry.getName();
     int64_t number = value.getInt();
     if (number < found->least || number > found->most || (found->powers && !llvm::isPowerOf2_64(uint64_t(number))))

@@ -19,8 +19,8 @@ def Mx_Dialect : Dialect {
     nearest-even elements, a block with NaN or Inf poisoned as a whole, an all-zero block with scale byte 0.
 
     A function's attribute `mx.product_shape` asks for tiles of its products on a GPU that are not the model's choice: a
-    dictionary with any of `slabs` (1 or 2), `cols` (32, 64 or 128), `cluster` (1 or 2), `stages` (2 to 8) and `band` (1 to 64).
-    It changes no bit of a result.
+    dictionary with any of `warpgroups` (1 or 2), `slabs` (1 or 2), `cols` (32, 64 or 128), `cluster` (1 or 2), `stages` (2 to 12)
+    and `band` (1 to 64). It changes no bit of a result.
 
     A function's unit attribute `mx.tensor_core_sums` asks the host for sums of products of 8-bit codes as Hopper's tensor cores make
     them: 32 products and the sum before them are aligned to the largest exponent (of a product, the sum of its codes', which is -6

@@ -25,8 +25,8 @@
 // TILED: func.func @product_128x128(
 // TILED: func.func @product_128x64({{.+}} hopper.cost = array<i64: 14000, 14000>, hopper.instead_of = @product, {{.+}} hopper.pieces = 1 : i64
 // TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <64 x 128 x f8E4M3FN>
-// TILED: func.func @product_128x32(
-// TILED: hopper.fetch %arg2[{{.+}}] : memref<4096x7168xi8> -> <32 x 128 x f8E4M3FN>
+// TILED: func.func @product_64x64(
+// TILED: hopper.fetch %arg0[{{.+}}] rows %{{.+}} : memref<?x7168xi8> -> <64 x 128 x f8E4M3FN>
 
 // CHECK: .visible .entry product
 // CHECK-SAME: (
@@ -53,7 +53,7 @@ func.func @product(%a: !mx.scaled<?x7168, #fp8>, %b: !mx.scaled<4096x7168, #bloc
 // CUBIN-NEXT: 0 bytes spilled
 // CUBIN-NEXT: kernel product_128x64: matrix product of tiles of 128 x 64 x 128
 // CUBIN-NEXT: 0 bytes spilled
-// CUBIN-NEXT: kernel product_128x32: matrix product of tiles of 128 x 32 x 128
+// CUBIN-NEXT: kernel product_64x64: matrix product of tiles of 64 x 64 x 128
 // CUBIN-NEXT: 0 bytes spilled
 // No spills, and no product that the assembler serialises (C75xx).
 // LOG: 0 bytes spill stores, 0 bytes spill loads

@@ -247,7 +247,7 @@ func.func @shape_of_a_number() attributes {mx.product_shape = 3 : i64} { return 
 
 // -----
 
-// expected-error@+1 {{mx.product_shape: expected numbers named slabs, cols, cluster, stages or band, but got "rows"}}
+// expected-error@+1 {{mx.product_shape: expected numbers named warpgroups, slabs, cols, cluster, stages or band, but got "rows"}}
 func.func @shape_of_another_name() attributes {mx.product_shape = {rows = 3 : i64}} { return }
 
 // -----
