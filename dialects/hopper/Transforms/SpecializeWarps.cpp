@@ -62,6 +62,9 @@ struct Stage {
   }
 };
 
+/// Blocks that fetch a tile together.
+static int64_t sharesOf(FetchOp fetch) { return fetch.getMulticast() ? clusterOf(fetch->getParentOfType<func::FuncOp>()) : 1; }
+
 /// Of every tile that is passed.
 static Value rowsOf(FinishOp finish, OpBuilder &b) {
   auto tile = llvm::cast<VectorType>(finish.getTiles().front().getType());
@@ -265,8 +268,7 @@ private:
       // Of blocks that share a tile, each copies its part of the rows for all.
       Location loc = fetch.getLoc();
       auto number = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, loc, value); };
-      int64_t shares = fetch.getMulticast() ? clusterOf(fetch->getParentOfType<func::FuncOp>()) : 1,
-              share = fetch.getResult().getType().getRows() / shares;
+      int64_t shares = sharesOf(fetch), share = fetch.getResult().getType().getRows() / shares;
       Value rows = mapping.lookupOrDefault(fetch.getRows()), copied;
       for (int64_t i = 0; i < shares; ++i) {
         Value units = CopyOp::unitsOf(b, loc, rows, share);
@@ -454,6 +456,15 @@ struct SpecializeWarps : vernier::hopper::impl::SpecializeWarpsBase<SpecializeWa
         stage.fetches.front()->emitError() << "expected " << bytes << " bytes in every slot, but got " << stage.bytes();
         return signalPassFailure();
       }
+    for (auto &[block, stage] : stages)
+      for (FetchOp fetch : stage.of<FetchOp>())
+        if (int64_t rows = fetch.getResult().getType().getRows() / sharesOf(fetch);
+            fetch.getRows() && rows < CopyOp::kLeastRows) {
+          fetch.emitError() << "expected a block to fetch " << CopyOp::kLeastRows
+                            << " rows at least of a tile with rows that nobody "
+                            << "looks at, but got " << rows;
+          return signalPassFailure();
+        }
     auto count = function->getAttrOfType<IntegerAttr>(kStages);
     if (!count) {
       function.emitError() << "expected attribute " << kStages;

@@ -204,3 +204,42 @@ func.func @made(%m: memref<?x4096xi8>, %w: memref<?x4096xi8>, %row: index, %n: i
   hopper.store %sum to %out rows %r cols %c0 : vector<128x128xf32>, memref<?x128xf32>, vector<128x1xi32>
   return
 }
+
+// -----
+
+// Of a tile, only rows that somebody looks at are copied, and waited for: here by two blocks, 64 rows each.
+// CHECK-LABEL: func.func @few_rows
+// CHECK: %[[LEFT:.+]] = arith.subi %c16, %{{.+}} : index
+// CHECK: %[[LESS:.+]] = arith.muli %[[LEFT]], %c1024
+// CHECK: %[[SLOT:.+]] = hopper.acquire less %[[LESS]] : index
+// CHECK: hopper.copy %{{.+}}[%{{.+}}, %{{.+}}] to %[[SLOT]] at 0 rows %arg3 multicast : memref<?x4096xi8>
+// CHECK: } compute {
+func.func @few_rows(%m: memref<?x4096xi8>, %row: index, %n: index, %rows: index, %out: memref<?x128xf32>)
+    attributes {hopper.cluster = 2 : i64, hopper.layout = #hopper.layout<128 x 128, threads = 64 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 3 : i64} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %zero = arith.constant dense<0.0> : vector<128x128xf32>
+  %sum = scf.for %k = %c0 to %n step %c128 iter_args(%acc = %zero) -> vector<128x128xf32> {
+    %a = hopper.fetch %m[%row, %k] rows %rows multicast : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+    %b = hopper.fetch %m[%n, %k] : memref<?x4096xi8> -> !hopper.staged<128 x 128 x f8E4M3FN>
+    %p = hopper.multiply %a depth 128, %b : !hopper.staged<128 x 128 x f8E4M3FN>, !hopper.staged<128 x 128 x f8E4M3FN> -> vector<128x128xf32>
+    %f = arith.addf %p, %acc : vector<128x128xf32>
+    scf.yield %f : vector<128x128xf32>
+  }
+  %r = hopper.rows %row : vector<128x1xi32>
+  hopper.store %sum to %out rows %r cols %c0 : vector<128x128xf32>, memref<?x128xf32>, vector<128x1xi32>
+  return
+}
+
+// -----
+
+func.func @share(%m: memref<?x4096xi8>, %row: index, %n: index, %rows: index)
+    attributes {hopper.cluster = 2 : i64, hopper.layout = #hopper.layout<64 x 128, threads = 32 x 4, vector = 2, rowGroup = 1, adjacent = 8>, hopper.stages = 3 : i64} {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  scf.for %k = %c0 to %n step %c128 {
+    // expected-error@+1 {{expected a block to fetch 64 rows at least of a tile with rows that nobody looks at, but got 32}}
+    %a = hopper.fetch %m[%row, %k] rows %rows multicast : memref<?x4096xi8> -> !hopper.staged<64 x 128 x f8E4M3FN>
+  }
+  return
+}
