@@ -14,6 +14,7 @@ struct TileNeeds {
   bool packed = false;          ///< two codes a byte somewhere.
   bool codes = false;           ///< 8-bit codes somewhere.
   bool numbers = false;         ///< something is computed in FP32.
+  bool recodes = false;         ///< codes of one format become those of another.
   int64_t rowTile = 1;          ///< rows that must be seen together.
   int64_t blockCols = 1;        ///< columns that must be seen together.
   int64_t narrowestTurned = 0;  ///< bytes of the narrowest transposed element, in eighths; 0: nothing is transposed.
