@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.host  # and about the build folder
 ROOT = Path(__file__).resolve().parents[2]
 OPT = Path(os.environ.get("VERNIER_BUILD", ROOT / "build")) / "bin" / "vernier-opt"
 

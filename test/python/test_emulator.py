@@ -6,6 +6,7 @@ import emulated
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.host  # and about the build folder
 HEADER = ".version 8.7\n.target sm_90a\n.address_size 64\n.extern .shared .align 1024 .b8 memory[];\n"
 
 

@@ -19,6 +19,7 @@ X = draw("normal", (4, 256), 1)
 T = vn.quantize(X, vn.FP8)
 
 
+@pytest.mark.host
 def test_shapes_and_types():
     refused(
         vn.CompileError,
@@ -132,6 +133,7 @@ def test_arrays_that_are_not_contiguous_are_read_right():
     np.testing.assert_array_equal(strided.dequantize(), t.dequantize())
 
 
+@pytest.mark.host
 def test_a_huge_result_is_an_error_and_no_crash():
     with pytest.raises((MemoryError, vn.LaunchError)):
         vn.permute(np.zeros((1, 1 << 22), np.float32), np.zeros(1 << 26, np.int32))
@@ -139,6 +141,7 @@ def test_a_huge_result_is_an_error_and_no_crash():
     assert_same(vn.quantize(X, vn.FP8), ref.quantize(X, vn.FP8))
 
 
+@pytest.mark.host
 def test_constants_arguments_and_repeated_results():
     @vn.jit
     def f(x, flag, scale):
@@ -207,6 +210,7 @@ def test_formats_are_checked_when_they_are_made():
     refused(vn.CompileError, "E4M3 scales go with blocks along rows; quantize the transpose", vn.quantize, X, vn.NVFP4, axis=0)
 
 
+@pytest.mark.host
 def test_codes_are_no_numbers():
     codes = torch.tensor([[1.0, 2.0]]).to(torch.float8_e4m3fn)
     refused(vn.CompileError, "wrap codes in a ScaledTensor", vn.cast, codes, vn.float32)

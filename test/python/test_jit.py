@@ -126,6 +126,7 @@ def test_functions_compose_and_methods_work():
     assert vn.jit(kernels=1)(lambda x: inner(x) * 2.0)(X).shape == X.shape
 
 
+@pytest.mark.host
 def test_phases():
     f = vn.jit(lambda x: vn.quantize(x, vn.FP8))
     spec = vn.ArraySpec((None, 256), vn.float32)
@@ -223,6 +224,7 @@ def test_a_product_is_compiled_for_its_weights_rows():
     assert sorted(p.trace.specialized for p in next(iter(f._programs.values()))) == [((1, 64),), ((1, 96),)]
 
 
+@pytest.mark.host
 def test_names_of_functions():
     def _2d(x):
         return x * 2.0

@@ -14,6 +14,8 @@ from vernier.torch.exchange import TRANSPORTS
 
 from recipes.moe import parallel
 
+pytestmark = pytest.mark.host  # processes of their own, on the host
+
 MODES = ("bf16", "fp8", "mxfp4")
 
 
