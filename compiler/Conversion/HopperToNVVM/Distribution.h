@@ -141,10 +141,14 @@ private:
   mlir::Value barrierOf(const Place &place, PlaceState state);
   Place nextPlace(PlaceState state, bool oneWarp = false);
 
-  // --- Products.cpp ---
+  // --- Copies.cpp ---
   mlir::LogicalResult groupTile(hopper::GroupTileOp op);
   mlir::LogicalResult copy(hopper::CopyOp op);
   mlir::LogicalResult prefetch(hopper::PrefetchOp op);
+  mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
+  mlir::Value coordinate(mlir::Value v);
+
+  // --- Products.cpp ---
   mlir::LogicalResult staged(hopper::StagedOp op);
   mlir::LogicalResult multiply(hopper::MultiplyOp op);
   mlir::LogicalResult beginProduct(hopper::BeginProductOp op);
@@ -155,8 +159,6 @@ private:
   static int64_t sumOf(int64_t item, int64_t lane);
   mlir::LLVM::LLVMStructType sumsType(mlir::VectorType tile);
   Parts partsOf(mlir::Value sums, mlir::VectorType tile);
-  mlir::Value tensorMap(mlir::Value memref, hopper::StagedType tile);
-  mlir::Value coordinate(mlir::Value v);
 
   // --- Codes.cpp ---
   mlir::LogicalResult encode(hopper::EncodeOp op);
