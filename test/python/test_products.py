@@ -80,8 +80,9 @@ def test_sides_of_a_product_ask_for_no_more_registers_than_there_are(left, right
     assert len(entries) == 1 + len(kernel.others)
     for entry in entries:
         computing, *others = (int(count) for count in re.findall(r"setmaxnreg\.\w+\.sync\.aligned\.u32\s+(\d+)", entry))
-        groups = kernel.threads // 128
-        assert others and computing * (groups - len(others)) + sum(others) <= 65536 // kernel.threads // 8 * 8 * groups
+        threads = int(re.search(r"\.maxntid (\d+)", entry)[1])
+        groups = threads // 128
+        assert others and computing * (groups - len(others)) + sum(others) <= 65536 // threads // 8 * 8 * groups
 
 
 @pytest.mark.parametrize("k", (256, 1024))

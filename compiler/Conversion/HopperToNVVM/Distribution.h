@@ -75,13 +75,15 @@ private:
   mlir::LogicalResult lookup(hopper::LookupOp op);
   mlir::Value evaluate(hopper::TabulateOp function, mlir::Value argument);
 
-  // --- Roles.cpp ---
-  mlir::LogicalResult runRoles(hopper::RolesOp op);
+  // --- RegisterShares.cpp ---
   /// Registers a thread: at the launch, and of each side from then on.
   struct RegisterShares {
     int64_t entry = 0, computing = 0, fetching = 0, finishing = 0;
   };
   RegisterShares shareRegisters(hopper::RolesOp op, int64_t consumers);
+
+  // --- Roles.cpp ---
+  mlir::LogicalResult runRoles(hopper::RolesOp op);
   /// What threads from `first` on run, with a layout of their own.
   mlir::LogicalResult within(hopper::LayoutAttr other, int64_t first, mlir::Region &region);
   mlir::Value isFirst(); ///< of the threads of the side that is emitted.
