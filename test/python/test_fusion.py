@@ -265,3 +265,10 @@ def test_transcendental_functions_within_2_ulp():
             error = np.abs(got.astype(np.float64) - exact) / ulp
         error[(got == expected) | (np.isnan(got) & np.isnan(expected))] = 0
         assert error.max() <= 2, f"{name}: {error.max():.2f} ulp at {argument.ravel()[error.argmax()]}"
+
+
+@pytest.mark.parametrize("width", (129, 130, 133, 255, 385))
+def test_parts_side_by_side_keep_to_their_columns(width):
+    """Wider than a tile, and no multiple of what a thread stores at once."""
+    z = draw("normal", (3, width), 3)
+    np.testing.assert_array_equal(np.asarray(vn.jit(lambda z: vn.concat([z, z], axis=1))(z)), np.concatenate([z, z], axis=1))

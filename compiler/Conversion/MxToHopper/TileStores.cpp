@@ -26,8 +26,9 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
   Value column = addTo(chunk.start, segment.begin);
   Value limit = chunk.valid ? add(column, chunk.valid) : Value();
   TileValue v = matrix(output, rows, chunk, segment.begin);
+  int64_t places = segment.begin | segment.width; // where it begins and where the next one does: no store may reach into that
   hopper::StoreOp::create(b, loc, asStored(*this, v.data), outputBuffer(output), rows.index, rows.valid, column, limit,
-                          stride(output, 0), alignment(output, segment.begin));
+                          stride(output, 0), alignment(output, places));
   auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
   if (!scaled)
     return;
@@ -40,7 +41,7 @@ void TileEmitter::storeSegment(const mx::Segment &segment, const Chunk &chunk) {
   }
   Value scaleLimit = limit ? divide(addTo(limit, width - 1), width) : Value();
   hopper::StoreOp::create(b, loc, lanes.narrow(v.scales), outputBuffer(output, 1), divide(scaleRows, height), valid,
-                          divide(column, width), scaleLimit, stride(output, 1), alignment(output, segment.begin, width));
+                          divide(column, width), scaleLimit, stride(output, 1), alignment(output, places, width));
 }
 
 /// A store down columns of the memref, whose schedule is to follow.
