@@ -33,7 +33,7 @@ std::string describe(const SizeExpr &expr);
 
 /// A logical argument or result: a tensor, or a scaled tensor of several buffers.
 struct ValueSpec {
-  std::string type;            ///< "f32", "bf16", ..., or a format such as "f4E2M1FN:1x32:f8E8M0FNU:floor".
+  std::string type;            ///< "f32", "bf16", ..., or a format such as "f4E2M1FN:1x32:f8E8M0FNU:floor" (and ":grouped").
   std::vector<SizeExpr> shape; ///< for an argument: constants where static, else its own dimension.
   std::vector<int> buffers;    ///< indices into Artifact::buffers.
 };

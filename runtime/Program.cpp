@@ -88,6 +88,11 @@ Status Program::checkApart(const Range *ranges) const {
     for (size_t a = 0; a < artifact.arguments.size(); ++a)
       if (anyMeets(artifact.arguments[a], artifact.results[r]))
         return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps argument " + number(int64_t(a))};
+    const std::vector<int> &own = artifact.results[r].buffers;
+    for (size_t i = 0; i < own.size(); ++i)
+      for (size_t j = 0; j < i; ++j)
+        if (meet(own[j], own[i]))
+          return Error{artifact.name + ": codes and scales of result " + number(int64_t(r)) + " overlap"};
     for (size_t other = 0; other < r; ++other)
       if (anyMeets(artifact.results[other], artifact.results[r]))
         return Error{artifact.name + ": result " + number(int64_t(r)) + " overlaps result " + number(int64_t(other))};

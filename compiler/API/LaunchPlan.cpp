@@ -44,7 +44,7 @@ static std::string nameOf(Type type) {
   if (auto scaled = llvm::dyn_cast<mx::ScaledType>(type)) {
     mx::FormatAttr format = scaled.getFormat();
     os << format.getElement() << ":" << format.getBlockRows() << "x" << format.getBlockCols() << ":" << format.getScale() << ":"
-       << stringifyScaleRule(format.getRule());
+       << stringifyScaleRule(format.getRule()) << (scaled.getGrouped() ? ":grouped" : "");
   } else {
     os << llvm::cast<RankedTensorType>(type).getElementType();
   }

@@ -39,7 +39,7 @@ void vernier::buildLoops(OpPassManager &manager, const PipelineOptions &) {
 void vernier::buildLLVM(OpPassManager &manager, const PipelineOptions &) {
   auto &function = manager.nest<func::FuncOp>();
   function.addPass(LLVM::createLLVMRequestCWrappersPass());
-  function.addPass(arith::createArithExpandOpsPass());
+
   function.addPass(memref::createExpandStridedMetadataPass());
   // LLVM's intrinsics first (fma, sqrt, ...): what it has none for, such as erfc, is called lane by lane.
   manager.addPass(createConvertMathToLLVMPass());

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from . import dtypes
 from .errors import LaunchError
 from .formats import Format
 from .kinds import kind_of
+
+_CODES = {"e4m3": ("float8_e4m3fn",), "e2m1": ("float4_e2m1fn_x2", "float4_e2m1fn"), "e8m0": ("float8_e8m0fnu",)}
+"""Element types of other libraries whose bytes are the codes."""
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -69,8 +73,12 @@ class ScaledTensor:
                     f"{self.format.name} of shape {self.shape}, axis {self.axis}: expected {name} of shape "
                     f"{expected[name]}, but got {shape}"
                 )
-            if (getattr(array.dtype, "itemsize", 1)) != 1:
+            code = self.format.element if name == "payload" else self.format.scale
+            dtype = str(array.dtype).removeprefix("torch.")
+            if getattr(array.dtype, "itemsize", 1) != 1:
                 raise LaunchError(f"expected {name} in bytes (uint8), but got {array.dtype}")
+            if dtype.startswith("float") and dtype not in _CODES[code]:
+                raise LaunchError(f"{self.format.name}: expected {name} in {_CODES[code][0]} or uint8, but got {dtype}")
         if (self.format.scale == "e4m3") != (self.tensor_scale is not None):
             raise LaunchError(f"{self.format.name}: expected {'a' if self.tensor_scale is None else 'no'} tensor_scale")
 
@@ -105,3 +113,20 @@ class ScaledSpec:
     shape: tuple[int | None, ...]
     format: Format
     axis: int = -1
+
+
+def _tensors(out: Any) -> list[Any]:
+    if isinstance(out, ScaledTensor):
+        return [out.payload, out.scales, out.tensor_scale]
+    if isinstance(out, dict):
+        return _tensors(list(out.values()))
+    return [array for value in out for array in _tensors(value)] if isinstance(out, (list, tuple)) else [out]
+
+
+def note_writes(out: Any) -> None:
+    """Tells PyTorch that tensors have changed, so that a backward pass which needs what was there fails. `out`: what a caller
+    gave for results, put together in any way."""
+    torch = sys.modules.get("torch")
+    for array in _tensors(out):
+        if torch is not None and isinstance(array, torch.Tensor) and not array.is_inference():
+            torch.autograd.graph.increment_version(array)

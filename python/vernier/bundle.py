@@ -6,59 +6,92 @@ import json
 import os
 from typing import Any
 
+import numpy as np
+
 from . import _vernier, kinds
-from .arrays import ScaledTensor
-from .calls import call_value, device_of
+from .arrays import ScaledTensor, note_writes
+from .calls import CallValue, call_value, device_of
+from .dtypes import BY_MLIR
 from .errors import LaunchError
-from .formats import format_of_type
+from .formats import ValueType, parse_type
 from .kinds import HOST
 from .program import arrays_of
 from .trace import Output
 
 
-class BundleFunction:
-    """A compiled function of a bundle. Call it with arrays of the types and columns that it was compiled for.
+def _stored_alike(a: ValueType, b: ValueType) -> bool:
+    """Whether buffers of one are read rightly as the other. The rule by which scales were chosen does not matter for that."""
+    if a.format is None or b.format is None:
+        return a.format is b.format and a.element == b.element
+    first, second = ((t.format.element, t.format.scale, t.format.turned(t.axis), t.grouped) for t in (a, b) if t.format)
+    return first == second
 
-    Results come as one value or as a flat tuple. Booleans come as bytes.
+
+class BundleFunction:
+    """A compiled function of a bundle. Call it with arrays of the types and columns that it was compiled for; numbers go with
+    arguments of rank 0.
+
+    Results come as one value or as a flat tuple, each once however often the function returned it, arguments handed back not at
+    all; one of shape (M, 1) or (1, N) as a vector.
     """
 
     def __init__(self, program: _vernier.Program) -> None:
         self.program = program
         self.name = program.name
         self.target = program.target
-        self._results = [r["type"] for r in json.loads(program.metadata)["results"]]
+        metadata = json.loads(program.metadata)
+        self._arguments = [parse_type(a["type"]) for a in metadata["arguments"]]
+        self._numbers = [not a["shape"] and a["type"] == "f32" for a in metadata["arguments"]]
+        self._results = [parse_type(r["type"]) for r in metadata["results"]]
+        self._dtypes = {i: BY_MLIR[t.element] for i, t in enumerate(self._results) if t.element is not None}
+
+    def _values(self, args: tuple[Any, ...]) -> list[CallValue]:
+        if len(args) != len(self._arguments):
+            raise LaunchError(f"{self.name}: expected {len(self._arguments)} arguments, but got {len(args)}")
+        values = []
+        for i, (arg, wanted, number) in enumerate(zip(args, self._arguments, self._numbers)):
+            given = np.float32(arg) if number and isinstance(arg, (int, float)) else arg
+            if not isinstance(given, ScaledTensor) and kinds.kind_of(given) is None:
+                raise LaunchError(f"{self.name}: argument {i}: expected {wanted}, but got {type(arg).__name__}")
+            value = call_value(given)
+            leaf = value.leaf
+            found = ValueType(leaf.dtype.mlir if leaf.dtype is not None else None, leaf.format, leaf.axis)
+            if not _stored_alike(wanted, found):
+                raise LaunchError(f"{self.name}: argument {i}: expected {wanted}, but got {found}")
+            values.append(value)
+        return values
 
     def __call__(self, *args: Any, out: Any = None) -> Any:
         """`out`: arrays to write the results to, one or a tuple (see `Jit`).
 
         Raises LaunchError for arguments that the function was not compiled for.
         """
-        values = [call_value(a) for a in args]
+        values = self._values(args)
         device = device_of(values, list(args))
         if (device == HOST) != (self.target == "host"):
             raise LaunchError(
                 f"{self.name}: compiled for {self.target}, but the arrays are on {'the CPU' if device == HOST else 'a GPU'}"
             )
-        kind = values[0].kind
+        kind = next((v.kind for v in values if v.raw[0]), values[0].kind if values else kinds.NUMPY)
         raws = [v.raw for v in values]
         given = None
         if out is not None:
-            tree = [Output(i, None, None, "full", *(format_of_type(text) or ())) for i, text in enumerate(self._results)]
+            tree = [Output(i, None, None, "full", t.format, t.axis, t.grouped) for i, t in enumerate(self._results)]
             values_out = out if isinstance(out, (list, tuple)) else [out]
             if len(values_out) != len(tree):
                 raise LaunchError(f"{self.name}: expected out to be {len(tree)} results, but got {len(values_out)}")
             given = [arrays_of(output, value) for output, value in zip(tree, values_out)]
-        made = kinds.run(self.program, raws, self.program.prepare(raws), kind, device, {}, given)
+        made = kinds.run(self.program, raws, self.program.prepare(raws), kind, device, self._dtypes, given)
         if out is not None:
+            note_writes(out)
             return out
         results = []
-        for text, (shape, arrays) in zip(self._results, made):
-            scaled = format_of_type(text)
-            if scaled is None:
+        for t, (shape, arrays) in zip(self._results, made):
+            if t.format is None:
                 results.append(arrays[0])
             else:
-                format, axis = scaled
-                results.append(ScaledTensor(arrays[0], arrays[1], format, shape, axis, arrays[2] if len(arrays) > 2 else None))
+                tensor_scale = arrays[2] if len(arrays) > 2 else None
+                results.append(ScaledTensor(arrays[0], arrays[1], t.format, shape, t.axis, tensor_scale, t.grouped))
         return results[0] if len(results) == 1 else tuple(results)
 
 

@@ -80,18 +80,35 @@ MXFP4 = Format("MXFP4", "e2m1", (1, 32))
 NVFP4 = Format("NVFP4", "e2m1", (1, 16), scale="e4m3", scale_rule="nearest")
 
 
-def format_of_type(text: str) -> tuple[Format, int] | None:
-    """Format and axis of a value of an artifact, such as "f4E2M1FN:1x32:f8E8M0FNU:floor"; None for a plain element type."""
+@dataclasses.dataclass(frozen=True)
+class ValueType:
+    """Type of a value of an artifact: of the elements of a plain one, or the format of a scaled one."""
+
+    element: str | None
+    format: Format | None = None
+    axis: int = -1
+    grouped: bool = False
+
+    def __str__(self) -> str:
+        if self.format is None:
+            return str(self.element)
+        return f"{self.format.name}, axis {self.axis}" + (", grouped" if self.grouped else "")
+
+
+def parse_type(text: str) -> ValueType:
+    """From what an artifact says: "f32", or "f4E2M1FN:1x32:f8E8M0FNU:floor" and then perhaps ":grouped"."""
     words = text.split(":")
-    if len(words) != 4:
-        return None
+    if len(words) == 1:
+        return ValueType(text)
     element = {v: k for k, v in _MLIR_ELEMENT.items()}[words[0]]
     scale = {v: k for k, v in _MLIR_SCALE.items()}[words[2]]
     rows, cols = (int(side) for side in words[1].split("x"))
     axis = 0 if cols == 1 else -1
     block = (cols, rows) if axis == 0 else (rows, cols)
-    for known in (FP8, FP8_BLOCK, MXFP8, MXFP4, NVFP4):
-        if (known.element, known.block, known.scale) == (element, block, scale):
-            return known.replace(scale_rule=words[3]), axis
-    name = f"{element}_{block[0]}x{block[1]}"
-    return Format(name, element, block, scale, words[3]), axis  # type: ignore[arg-type]
+    same = (f for f in (FP8, FP8_BLOCK, MXFP8, MXFP4, NVFP4) if (f.element, f.block, f.scale) == (element, block, scale))
+    known = next(same, None)
+    if known is not None:
+        format = known.replace(scale_rule=words[3])
+    else:
+        format = Format(f"{element}_{block[0]}x{block[1]}", element, block, scale, words[3])  # type: ignore[arg-type]
+    return ValueType(None, format, axis, "grouped" in words[4:])

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
-from . import _vernier, kinds
-from .arrays import ArraySpec, ScaledSpec, ScaledTensor
+from . import _vernier
+from .arrays import ArraySpec, ScaledSpec, ScaledTensor, note_writes
 from .calls import CallValue, call_value, device_of
 from .dtypes import DType
 from .errors import CompileError
@@ -21,15 +21,6 @@ from .language.values import any_traced
 from .program import Program
 from .toolchain import ptxas
 from .trace import Leaf, Output, Trace, flatten, leaf_of_spec, trace
-
-
-def _tensors(out: Any) -> list[Any]:
-    """The arrays that a caller gave for results."""
-    if isinstance(out, ScaledTensor):
-        return [out.payload, out.scales, out.tensor_scale]
-    if isinstance(out, dict):
-        return _tensors(list(out.values()))
-    return [array for value in out for array in _tensors(value)] if isinstance(out, (list, tuple)) else [out]
 
 
 class Jit:
@@ -67,7 +58,7 @@ class Jit:
             result = self._fast.call(args, out)
             if result is not NotImplemented:
                 if out is not None:
-                    kinds.note_writes(_tensors(out))
+                    note_writes(out)
                 return result
         if any_traced(args) or any_traced(kwargs.values()):
             if out is not None:
@@ -76,7 +67,7 @@ class Jit:
         program, values, originals = self._prepare(args, kwargs)
         result = program.call(values, originals, out)
         if out is not None:
-            kinds.note_writes(_tensors(out))
+            note_writes(out)
         if not kwargs:
             self._remember(program, args)
         return result
@@ -267,7 +258,7 @@ def jit(
 
     Args:
         kernels: at most so many launches, also where more would be faster; what cannot be is refused. 0: any number.
-        fuse: False: a kernel for every operation, with the same bits: to see in `explain` and in time what fusion is worth.
+        fuse: False: a kernel for every operation, with the same bits but for the order of sums: to see in `explain` and in time what fusion is worth.
         product_shape: of the tiles of matrix products on a GPU, where the model's choice is not wanted: any of warpgroups, slabs,
             cols, cluster, stages and band (see `autotune`, which measures them). All give the same bits.
         tensor_core_sums: on the host, sums of products of 8-bit codes as Hopper's tensor cores make them, bit for bit, in place of

@@ -293,14 +293,6 @@ def own_address(array: Any) -> int | None:
     return int(pointer()) if pointer is not None else getattr(getattr(array, "ctypes", None), "data", None)
 
 
-def note_writes(arrays: list[Any]) -> None:
-    """Tells PyTorch that tensors have changed, so that a backward pass which needs what was there fails."""
-    torch = sys.modules.get("torch")
-    for array in arrays:
-        if torch is not None and isinstance(array, torch.Tensor) and not array.is_inference():
-            torch.autograd.graph.increment_version(array)
-
-
 def _written(array: Any, shape: tuple[int, ...], dtype: DType, device: int) -> int:
     """The address of an array that a caller gave for a result."""
     seen = view(array, codes=dtype.name == "uint8")

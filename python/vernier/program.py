@@ -12,7 +12,7 @@ from .calls import CallValue, device_of
 from .dtypes import DType
 from .errors import CompileError, LaunchError
 from .toolchain import ptxas
-from .trace import Output, Trace
+from .trace import Output, Trace, join_sequence
 
 DEFAULT_CACHE_BYTES = 1 << 30
 
@@ -129,7 +129,7 @@ class Program:
                     visit(v, value[k])
             else:
                 if not isinstance(value, (list, tuple)) or len(value) != len(tree[1]):
-                    raise LaunchError(f"out: expected {len(tree[1])} results in a {tree[0]}")
+                    raise LaunchError(f"out: expected {len(tree[1])} results in a {getattr(tree[0], '__name__', tree[0])}")
                 for inner, v in zip(tree[1], value):
                     visit(inner, v)
 
@@ -151,8 +151,7 @@ class Program:
             return tree[2]
         if tree[0] == "dict":
             return {k: self._assemble(v, results, originals) for k, v in tree[1]}
-        items = [self._assemble(v, results, originals) for v in tree[1]]
-        return items if tree[0] == "list" else tuple(items)
+        return join_sequence(tree[0], [self._assemble(v, results, originals) for v in tree[1]])
 
     def kernels(self, values: list[CallValue]) -> list[dict[str, Any]]:
         if self.program is None:

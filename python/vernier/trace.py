@@ -41,6 +41,19 @@ class Slot:
     index: int
 
 
+def _sequence(value: list[Any] | tuple[Any, ...]) -> Any:
+    """What a list or tuple is put together as again: of named tuples the type, of all others "list" or "tuple"."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)
+    return "list" if isinstance(value, list) else "tuple"
+
+
+def join_sequence(sequence: Any, items: list[Any]) -> Any:
+    if sequence == "list":
+        return items
+    return tuple(items) if sequence == "tuple" else sequence(*items)
+
+
 def flatten(value: Any, leaves: list[Any]) -> Hashable:
     """Takes the arrays out of nested lists, tuples and dicts. What is left is hashable and part of the program."""
     if isinstance(value, (ScaledTensor, ArraySpec, ScaledSpec)) or kinds.is_array(value):
@@ -50,7 +63,7 @@ def flatten(value: Any, leaves: list[Any]) -> Hashable:
         leaves.append(np.float32(value))
         return Slot(len(leaves) - 1)
     if isinstance(value, (list, tuple)):
-        return (type(value).__name__, tuple(flatten(v, leaves) for v in value))
+        return (_sequence(value), tuple(flatten(v, leaves) for v in value))
     if isinstance(value, dict):
         return ("dict", tuple((k, flatten(v, leaves)) for k, v in value.items()))
     try:
@@ -67,8 +80,7 @@ def unflatten(tree: Any, leaves: list[Any]) -> Any:
         return tree[2]
     if tree[0] == "dict":
         return {k: unflatten(v, leaves) for k, v in tree[1]}
-    items = [unflatten(v, leaves) for v in tree[1]]
-    return items if tree[0] == "list" else tuple(items)
+    return join_sequence(tree[0], [unflatten(v, leaves) for v in tree[1]])
 
 
 def leaf_of_spec(spec: ArraySpec | ScaledSpec) -> Leaf:
@@ -121,7 +133,7 @@ class Trace:
 def _collect(value: Any, builder: Builder, results: list[tuple[str, Type]]) -> Any:
     """The tree of outputs; fills the list of what the program returns, each value once."""
     if isinstance(value, (list, tuple)):
-        return (type(value).__name__, tuple(_collect(v, builder, results) for v in value))
+        return (_sequence(value), tuple(_collect(v, builder, results) for v in value))
     if isinstance(value, dict):
         return ("dict", tuple((k, _collect(v, builder, results)) for k, v in value.items()))
     if not isinstance(value, (Traced, TracedScaled)):

@@ -6,7 +6,21 @@ using namespace vernier::runtime;
 using namespace vernier::runtime::cuda;
 
 namespace {
-constexpr size_t kMostBuffers = 64, kMostSizes = 64, kMostMaps = 16;
+/// So many of something, on the stack where they are no more than `kUsual`.
+template <typename T, size_t kUsual> class Scratch {
+public:
+  explicit Scratch(size_t count) : many(count > kUsual ? count : 0), begin(many.empty() ? few : many.data()) {}
+  Scratch(const Scratch &) = delete;
+  Scratch &operator=(const Scratch &) = delete;
+  T &operator[](size_t i) { return begin[i]; }
+  T *data() { return begin; }
+
+private:
+  T few[kUsual];
+  std::vector<T> many;
+  T *begin;
+};
+constexpr size_t kUsualBuffers = 64, kUsualSizes = 64, kUsualMaps = 16;
 
 /// Of a kernel, by its launches.
 struct LoadedKernel {
@@ -79,9 +93,6 @@ Result<const DeviceProgram::Loaded *> DeviceProgram::makeLoaded(int device) cons
   for (const KernelSpec &kernel : artifact_->kernels) {
     LoadedKernel &entry = loaded->kernels.emplace_back();
     for (const LaunchSpec &launch : kernel.launches) {
-      if (kernel.buffers.size() > kMostBuffers || launch.sizes.size() > kMostSizes || launch.maps.size() > kMostMaps)
-        return Error{artifact_->name + ": kernel " + launch.entry + " takes more than " + number(kMostBuffers) + " buffers, " +
-                     number(kMostSizes) + " sizes or " + number(kMostMaps) + " tensor maps"};
       Function function = nullptr;
       if (Code error = api.moduleGetFunction(&function, loaded->module, launch.entry.c_str()))
         return fail("cannot find kernel " + launch.entry, error);
@@ -130,9 +141,10 @@ Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const
   const KernelSpec &kernel = artifact.kernels[k];
   const LaunchSpec &launch = kernel.launches[which];
   const LoadedKernel &ready = loaded.kernels[k];
-  int64_t sizes[kMostSizes];
-  void *parameters[kMostBuffers + kMostSizes + kMostMaps];
-  TensorMap maps[kMostMaps];
+  Scratch<int64_t, kUsualSizes> sizes(launch.sizes.size());
+  Scratch<void *, kUsualBuffers + kUsualSizes + kUsualMaps> parameters(kernel.buffers.size() + launch.sizes.size() +
+                                                                       launch.maps.size());
+  Scratch<TensorMap, kUsualMaps> maps(launch.maps.size());
   size_t next = 0;
   for (int buffer : kernel.buffers)
     parameters[next++] = static_cast<void *>(&data[buffer]);
@@ -157,7 +169,7 @@ Status DeviceProgram::launch(const Loaded &loaded, size_t k, size_t which, const
   config.blocks[0] = unsigned(together * launch.cluster), config.threads[0] = unsigned(launch.threads);
   config.sharedBytes = unsigned(launch.sharedBytes), config.stream = stream;
   config.attributes = &overlaps, config.attributeCount = 1;
-  if (Code code = loaded.api->launchKernelEx(&config, ready.functions[which], parameters, nullptr))
+  if (Code code = loaded.api->launchKernelEx(&config, ready.functions[which], parameters.data(), nullptr))
     return Error{artifact.name + ": cannot launch: " + loaded.api->describe(code)};
   return {};
 }
@@ -171,17 +183,17 @@ Status DeviceProgram::launchRows(const Loaded &loaded, size_t k, const LaunchPar
   Shape shape(walked.shape, walked.shape + artifact.arguments[size_t(kernel.rowsOf)].shape.size());
   walked.shape = shape.data();
   // A buffer of these rows begins where the one of the rows before would end.
-  void *moved[kMostBuffers];
-  std::copy_n(data, artifact.buffers.size(), moved);
+  Scratch<void *, kUsualBuffers> moved(artifact.buffers.size());
+  std::copy_n(data, artifact.buffers.size(), moved.data());
   shape[0] = part.firstRow;
   for (int buffer : kernel.buffers) {
     const std::vector<SizeExpr> &sizes = artifact.buffers[size_t(buffer)].shape;
     if (!sizes.empty() && std::any_of(sizes[0].terms.begin(), sizes[0].terms.end(),
                                       [&](const SizeTerm &term) { return term.argument == kernel.rowsOf && term.dim == 0; }))
-      moved[buffer] = static_cast<char *>(data[buffer]) + bytesOf(size_t(buffer), values.data());
+      moved[size_t(buffer)] = static_cast<char *>(data[buffer]) + bytesOf(size_t(buffer), values.data());
   }
   shape[0] = part.rows;
-  return launch(loaded, k, part.launch, values.data(), moved, stream);
+  return launch(loaded, k, part.launch, values.data(), moved.data(), stream);
 }
 
 Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, int device, Stream stream) const {
@@ -194,10 +206,10 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
   CurrentDevice current(api, loaded.context);
 
   size_t count = artifact.buffers.size();
-  if (count > kMostBuffers)
-    return Error{artifact.name + ": more than " + number(kMostBuffers) + " buffers"};
-  void *data[kMostBuffers] = {};
-  Range ranges[kMostBuffers];
+  Scratch<void *, kUsualBuffers> data(count);
+  Scratch<Range, kUsualBuffers> ranges(count);
+  std::fill_n(data.data(), count, nullptr);
+  std::fill_n(ranges.data(), count, Range{});
   auto bind = [&](const std::vector<ValueSpec> &specs, const ValueRef *values, const char *what) -> Status {
     for (size_t i = 0; i < specs.size(); ++i)
       for (size_t j = 0; j < specs[i].buffers.size(); ++j) {
@@ -215,7 +227,7 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     return status;
   if (Status status = bind(artifact.results, results, "result"); !status)
     return status;
-  if (Status status = checkApart(ranges); !status)
+  if (Status status = checkApart(ranges.data()); !status)
     return status;
 
   Status status;
@@ -236,13 +248,14 @@ Status DeviceProgram::run(const ValueRef *arguments, const ValueRef *results, in
     LaunchPart parts[2];
     size_t launches = planLaunches(kernel, arguments, loaded.kernels[k].atOnce.data(), parts);
     if (launches == 1)
-      status = launch(loaded, k, parts[0].launch, arguments, data, stream);
+      status = launch(loaded, k, parts[0].launch, arguments, data.data(), stream);
     for (size_t i = 0; launches > 1 && i < launches && status; ++i)
-      status = launchRows(loaded, k, parts[i], arguments, data, stream);
+      status = launchRows(loaded, k, parts[i], arguments, data.data(), stream);
   }
   for (const CopySpec &copy : artifact.copies)
     if (int64_t bytes = status ? bytesOf(size_t(copy.from), arguments) : 0)
-      check(api.memcpyDtoDAsync(Pointer(data[copy.to]), Pointer(data[copy.from]), size_t(bytes), stream), "cannot copy");
+      check(api.memcpyDtoDAsync(Pointer(data[size_t(copy.to)]), Pointer(data[size_t(copy.from)]), size_t(bytes), stream),
+            "cannot copy");
   for (size_t i = 0; i < count; ++i)
     if (artifact.buffers[i].kind == BufferSpec::Temporary && data[i])
       check(api.memFreeAsync(Pointer(data[i]), stream), "cannot free a temporary");

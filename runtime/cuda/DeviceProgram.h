@@ -17,8 +17,8 @@ public:
   ~DeviceProgram();
 
   /// Launches every kernel on a stream of a device and does not wait. All buffers are memory that the device can reach.
-  /// Nothing is allocated on the host; temporaries of the artifact are allocated and freed in stream order. May be captured in
-  /// a graph.
+  /// Nothing is allocated on the host for up to 64 buffers; temporaries of the artifact are allocated and freed in stream
+  /// order. May be captured in a graph.
   ///
   /// Fails when a buffer is not aligned to 16 bytes, when a result overlaps an argument or another result, or when the driver
   /// refuses. Offsets and indices stay on the device: they are kept within bounds there.

@@ -302,3 +302,17 @@ def test_planted_bugs_are_found(bug, monkeypatch):
     with pytest.raises(AssertionError, match="differ"):
         assert_same(vn.quantize(x, vn.MXFP4), ref.quantize(x, vn.MXFP4))
         assert_same(vn.transpose(t), ref.transpose(to_reference(t)))
+
+
+@pytest.mark.parametrize("target", (vn.MXFP4, vn.NVFP4), ids=label)
+def test_codes_of_run_time_columns(target):
+    """Behind a transpose, rows are columns: every half of a byte is written, and every scale."""
+    t = vn.quantize(draw("normal", (256, 128), 5), vn.FP8)
+    turned = vn.transpose(t)
+    for f, expected in (
+        (lambda t: vn.quantize(vn.dequantize(vn.transpose(t)), target), vn.quantize(vn.dequantize(turned), target)),
+        (lambda t: vn.requantize(vn.transpose(t), vn.MXFP4), vn.requantize(turned, vn.MXFP4)),
+    ):
+        got = vn.jit(f)(t)
+        np.testing.assert_array_equal(got.payload, expected.payload)
+        np.testing.assert_array_equal(got.scales, expected.scales)

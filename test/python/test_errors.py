@@ -275,3 +275,24 @@ def test_computed_offsets_and_indices_stay_inside():
     assert (np.asarray(far).astype(np.float32) == 0).all()
     assert vn.jit(lambda x, o: vn.grouped_wgrad(x, x, o - 100000000, experts=3))(x, o).shape == (3, 64, 64)
     assert (vn.jit(lambda x, i: vn.permute(x, i + 5, 4))(x, np.array([0, 1], np.int32)) == 0).all()
+
+
+@pytest.mark.parametrize("seed", ("7", 1.5, True, 2**63))
+def test_seeds_are_whole_numbers_of_64_bits(seed):
+    x, format = draw("normal", (4, 128), 1), vn.FP8.replace(rounding="stochastic")
+    with pytest.raises(vn.CompileError, match="expected a seed that is a whole number of 64 bits"):
+        vn.quantize(x, format, seed=seed)
+    with pytest.raises(vn.CompileError, match="expected a seed that is a whole number of 64 bits"):
+        vn.jit(lambda x: vn.quantize(x, format, seed=seed))(x)
+
+
+@pytest.mark.host
+def test_codes_of_another_type_are_refused():
+    ones, scales = np.ones((4, 128)), np.zeros((4, 1), np.uint8)
+    vn.ScaledTensor(ones.astype(ml_dtypes.float8_e4m3fn), scales.view(ml_dtypes.float8_e8m0fnu), vn.FP8, (4, 128))
+    with pytest.raises(vn.LaunchError, match="payload in float8_e4m3fn or uint8, but got float8_e5m2"):
+        vn.ScaledTensor(ones.astype(ml_dtypes.float8_e5m2), scales, vn.FP8, (4, 128))
+    with pytest.raises(vn.LaunchError, match="scales in float8_e8m0fnu or uint8, but got float8_e4m3fn"):
+        vn.ScaledTensor(ones.astype(np.uint8), scales.view(ml_dtypes.float8_e4m3fn), vn.FP8, (4, 128))
+    with pytest.raises(vn.LaunchError, match="payload in float8_e4m3fn or uint8"):
+        vn.ScaledTensor(torch.ones(4, 128).to(torch.float8_e5m2), torch.zeros(4, 1, dtype=torch.uint8), vn.FP8, (4, 128))

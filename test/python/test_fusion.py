@@ -272,3 +272,19 @@ def test_parts_side_by_side_keep_to_their_columns(width):
     """Wider than a tile, and no multiple of what a thread stores at once."""
     z = draw("normal", (3, width), 3)
     np.testing.assert_array_equal(np.asarray(vn.jit(lambda z: vn.concat([z, z], axis=1))(z)), np.concatenate([z, z], axis=1))
+
+
+@pytest.mark.parametrize("format", (vn.MXFP8, vn.MXFP4, vn.FP8, vn.FP8_BLOCK), ids=lambda f: f.name)
+def test_quantised_down_columns_behind_a_transpose(format):
+    x = draw("normal", (256, 128), 3)
+
+    @vn.jit
+    def turned(x):
+        y = vn.silu(x.T)
+        return vn.quantize(x.T, format, axis=0), vn.quantize(y, format, axis=0), vn.quantize(x.T, format)
+
+    apart = np.ascontiguousarray(x.T)
+    for got, expected in zip(turned(x), (vn.quantize(apart, format, axis=0), vn.quantize(vn.silu(apart), format, axis=0),
+                                         vn.quantize(apart, format))):  # fmt: skip
+        np.testing.assert_array_equal(got.payload, expected.payload)
+        np.testing.assert_array_equal(got.scales, expected.scales)

@@ -67,6 +67,50 @@ def test_bundles_hold_what_was_compiled(tmp_path):
         vn.load_bundle(tmp_path / "elsewhere")
 
 
+def _half(x, s):
+    return x * s, x > 0, vn.sum(x, axis=1, keepdims=True)
+
+
+def test_functions_of_a_bundle_take_what_they_were_compiled_for(tmp_path):
+    vn.compile(_half, vn.ArraySpec((None, 128), vn.float32), vn.ArraySpec((), vn.float32)).save(tmp_path)
+    vn.compile(vn.jit(lambda t: vn.dequantize(t)), vn.ScaledSpec((None, 256), vn.FP8)).save(tmp_path)
+    loaded, decode = vn.load_bundle(tmp_path)["half"], vn.load_bundle(tmp_path)["lambda"]
+    x = np.random.default_rng(0).standard_normal((3, 128)).astype(np.float32)
+    product, positive, sums = loaded(x, 0.5)
+    np.testing.assert_array_equal(product, x * np.float32(0.5))
+    np.testing.assert_array_equal(positive, x > 0)
+    assert positive.dtype == np.bool_ and sums.shape == (3,)
+    for args, message in (
+        ((x,), "expected 2 arguments, but got 1"),
+        ((x.astype(np.int32), 0.5), "argument 0: expected f32, but got i32"),
+        ((x.astype(vn.bfloat16.numpy), 0.5), "argument 0: expected f32, but got bf16"),
+        ((x, "a"), "argument 1: expected f32, but got str"),
+        ((vn.quantize(x, vn.FP8), 0.5), "argument 0: expected f32, but got FP8, axis -1"),
+        ((x[:, :64], 0.5), "expected dimension 1 to be 128"),
+    ):
+        with pytest.raises(vn.LaunchError, match=message):
+            loaded(*args)
+    wide = np.concatenate([x, x], axis=1)
+    np.testing.assert_array_equal(decode(vn.quantize(wide, vn.FP8.replace(scale_rule="floor"))),
+                                  vn.quantize(wide, vn.FP8.replace(scale_rule="floor")).dequantize())  # fmt: skip
+    with pytest.raises(vn.LaunchError, match="expected FP8, axis -1, but got MXFP8, axis -1"):
+        decode(vn.quantize(wide, vn.MXFP8))
+    with pytest.raises(vn.LaunchError, match="expected FP8, axis -1, but got FP8, axis 0"):
+        decode(vn.quantize(np.zeros((128, 256), np.float32), vn.FP8, axis=0))
+
+
+def test_grouped_transposes_of_a_bundle(tmp_path):
+    spec = (vn.ScaledSpec((None, 256), vn.FP8), vn.ArraySpec((None,), vn.int32))
+    turn = vn.jit(lambda t, offsets: vn.transpose(t, offsets))
+    vn.compile(turn, *spec).save(tmp_path)
+    t = vn.quantize(np.random.default_rng(0).standard_normal((200, 256)).astype(np.float32), vn.FP8)
+    offsets = np.array([0, 70, 200], np.int32)
+    got, expected = vn.load_bundle(tmp_path)["lambda"](t, offsets), turn(t, offsets)
+    assert got.grouped
+    np.testing.assert_array_equal(got.payload, expected.payload)
+    np.testing.assert_array_equal(got.scales, expected.scales)
+
+
 def test_compiling_can_be_forbidden(tmp_path):
     vn.compile(two, SPEC, target="host").save(tmp_path)
     code = """

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -236,3 +237,28 @@ def test_names_of_functions():
     for function, factor in ((_2d, 2), (é3, 3), (functools.partial(_2d), 2), (lambda x: x * 4.0, 4)):
         assert (vn.jit(function)(x) == factor).all()
         assert vn.compile(function, vn.ArraySpec((None, 128), vn.float32), target="sm_90a").kernels[0].registers > 0
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+def test_named_tuples_stay_what_they_are():
+    @vn.jit
+    def swapped(pair):
+        return Pair(pair.right * 2.0, pair.left)
+
+    x, y = draw("normal", (3, 8), 1), draw("normal", (2, 8), 2)
+    got = swapped(Pair(x, y))
+    assert type(got) is Pair
+    np.testing.assert_array_equal(got.left, y * 2)
+    np.testing.assert_array_equal(got.right, x)
+
+
+def test_a_hundred_arrays_in_one_call():
+    xs = [draw("normal", (4, 64), i) for i in range(100)]
+    total, *doubled = vn.jit(lambda xs: [sum(xs[1:], xs[0])] + [x * 2.0 for x in xs])(xs)
+    np.testing.assert_array_equal(total, sum(xs[1:], xs[0]))
+    for got, x in zip(doubled, xs):
+        np.testing.assert_array_equal(got, x * 2)

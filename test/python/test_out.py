@@ -193,3 +193,10 @@ def test_gradients_in_place(sizes):
     expected = add(dy, x, offsets, gradient)
     add(dy, x, offsets, gradient, out=gradient)
     np.testing.assert_array_equal(gradient, expected)
+
+
+def test_codes_apart_from_their_scales():
+    x, memory = _numbers(4, 128), np.zeros(4 * 128 + 4, np.uint8)
+    codes, scales = memory[: 4 * 128].reshape(4, 128), memory[4 * 128 - 4 : -4].reshape(4, 1)
+    with pytest.raises(vn.LaunchError, match="codes and scales of result 0 overlap"):
+        vn.jit(lambda x: vn.quantize(x, vn.FP8))(x, out=vn.ScaledTensor(codes, scales, vn.FP8, (4, 128)))

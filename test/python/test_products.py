@@ -121,6 +121,13 @@ def test_accumulate_adds_and_leaves_the_buffer_alone(summed):
     np.testing.assert_array_equal(acc, before)
 
 
+def test_accumulate_one_column(summed):
+    a, b = (vn.quantize(draw("normal", (rows, 256), rows), vn.FP8) for rows in (5, 1))
+    acc = draw("normal", (5, 1), 3)
+    got = vn.jit(lambda a, b, acc: vn.matmul(a, b, accumulate=acc))(a, b, acc)
+    assert relative(got, ref.matmul(to_reference(a), to_reference(b)) + acc) < summed
+
+
 def test_a_4_bit_operand_gives_exactly_the_product_of_its_re_encoding():
     a, b = random_scaled(vn.MXFP4, (65, 256), 1, spread=30), quantized((40, 256), vn.FP8_BLOCK, 2)
     np.testing.assert_array_equal(vn.matmul(a, b, vn.float32), vn.matmul(vn.requantize(a, vn.FP8), b, vn.float32))

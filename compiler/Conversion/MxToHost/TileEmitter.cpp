@@ -80,15 +80,13 @@ void TileEmitter::when(Value condition, llvm::function_ref<void()> body) {
 void TileEmitter::chunks(Value output, int64_t width, int64_t count, llvm::function_ref<void(const Chunk &)> body) {
   Value zero = index(0);
   if (ShapedType::isDynamic(width)) {
-    // A run-time number of columns: the memref of the value knows it.
-    Value columns;
-    if (outputs.contains(output)) {
-      bool turned = output.getDefiningOp<mx::TransposeOp>();
-      columns = memref::DimOp::create(b, loc, outputBuffers(output)[0], turned ? 0 : 1);
-    } else {
-      Value memref = inputBuffers(output)[0];
-      columns = memref::DimOp::create(b, loc, memref, llvm::cast<MemRefType>(memref.getType()).getRank() - 1);
-    }
+    // A run-time number of columns: the memref of the value knows it, that of packed codes by their pairs.
+    bool written = outputs.contains(output), turned = written && output.getDefiningOp<mx::TransposeOp>();
+    Value memref = written ? outputBuffers(output)[0] : inputBuffers(output)[0];
+    Value columns = memref::DimOp::create(b, loc, memref, turned ? 0 : llvm::cast<MemRefType>(memref.getType()).getRank() - 1);
+    auto scaled = llvm::dyn_cast<mx::ScaledType>(output.getType());
+    if (scaled && scaled.getFormat().isPacked() && !turned)
+      columns = arith::MulIOp::create(b, loc, columns, index(2));
     Value whole = arith::MulIOp::create(b, loc, divide(columns, count), index(count));
     loop(zero, whole, count, [&](Value start) { body({start, count, {}}); });
     Value rest = arith::SubIOp::create(b, loc, columns, whole);

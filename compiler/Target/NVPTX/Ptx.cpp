@@ -4,8 +4,12 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/Analysis/ValueTracking.h"
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/Instructions.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
+#include "llvm/IR/PatternMatch.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/TargetSelect.h"
@@ -46,6 +50,27 @@ static llvm::Expected<std::unique_ptr<llvm::TargetMachine>> makeMachine() {
   return machine;
 }
 
+/// LLVM takes `x < 0 ? x : 0` for a minimum, which gives -0 for -0 where the program says 0. It does not recognise a condition
+/// that is frozen. The larger of +0 and a number, and the smaller of -0 and a number, are right as they are.
+static void keepSignsOfZeros(llvm::Module &module) {
+  for (llvm::Function &function : module)
+    for (llvm::Instruction &instruction : llvm::instructions(function)) {
+      using namespace llvm::PatternMatch;
+      auto *select = llvm::dyn_cast<llvm::SelectInst>(&instruction);
+      if (!select || !select->getType()->isFPOrFPVectorTy())
+        continue;
+      llvm::Value *left, *right;
+      llvm::SelectPatternFlavor flavor = llvm::matchSelectPattern(select, left, right).Flavor;
+      if (flavor != llvm::SPF_FMINNUM && flavor != llvm::SPF_FMAXNUM)
+        continue;
+      bool least = flavor == llvm::SPF_FMINNUM, exact = false;
+      for (llvm::Value *value : {left, right})
+        exact |= least ? match(value, m_NegZeroFP()) : match(value, m_PosZeroFP());
+      if (!exact)
+        select->setCondition(new llvm::FreezeInst(select->getCondition(), "", select->getIterator()));
+    }
+}
+
 llvm::Expected<std::string> vernier::nvptx::emitPtx(mlir::ModuleOp module) {
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> llvmModule = mlir::translateModuleToLLVMIR(module, context);
@@ -67,6 +92,7 @@ llvm::Expected<std::string> vernier::nvptx::emitPtx(mlir::ModuleOp module) {
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(*llvmModule, modules);
+  keepSignsOfZeros(*llvmModule);
   llvm::SmallString<0> text;
   llvm::raw_svector_ostream os(text);
   llvm::legacy::PassManager emit;

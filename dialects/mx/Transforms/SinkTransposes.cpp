@@ -28,6 +28,8 @@ struct QuantizeOfTranspose : OpRewritePattern<QuantizeOp> {
     Value source = transpose.getInput();
     ArrayRef<int64_t> shape = shapeOf(source.getType());
     FormatAttr format = op.getResult().getType().getFormat().transposed();
+    if (format.getBlockRows() == 1)
+      return rewriter.notifyMatchFailure(op, "a transpose of blocks along rows makes them anew");
     if (ShapedType::isDynamic(shape[1]) || shape[1] % format.getBlockCols())
       return rewriter.notifyMatchFailure(op, "blocks would not fill the columns");
     if (format.isPacked() && shape[1] % 2)

@@ -66,6 +66,11 @@ def _check_columns(shape: Shape, block: int, format: Format) -> None:
         raise CompileError(f"quantize to {format.name}: expected K to be a multiple of {block}, but got {cols}; {way_out}")
 
 
+def _check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not -(2**63) <= seed < 2**63:
+        raise CompileError(f"expected a seed that is a whole number of 64 bits or a 0-d int64 array, but got {seed!r}")
+
+
 @operation
 def _quantize(x: Any, format: Format, axis: int, seed: Any) -> Any:
     x = matrix(x, "quantize")
@@ -79,6 +84,7 @@ def _quantize(x: Any, format: Format, axis: int, seed: Any) -> Any:
             raise CompileError("stochastic rounding needs a seed: quantize(x, format, seed=...)")
         key = seed
         if not isinstance(key, Traced):
+            _check_seed(key)
             key = Traced(x.builder, x.builder.constant(int(key), dtypes.int64), TensorType((), dtypes.int64))
         if key.dtype is not dtypes.int64 or key.ndim:
             raise CompileError(f"expected a seed that is a whole number or a 0-d int64 array, but got {seed!r}")
@@ -103,7 +109,7 @@ def quantize(x: Any, format: Format, axis: int = -1, seed: Any = None) -> Any:
         x: float32, bfloat16 or float16, [M, K] ([E, N, K] eagerly).
         format: with rounding="stochastic", `seed` is needed.
         axis: along which a one-dimensional block runs; -1: along rows, 0: down columns.
-        seed: whole number or 0-d int64 array.
+        seed: whole number of 64 bits or 0-d int64 array.
 
     Returns:
         ScaledTensor of the same shape. Bits: OCP MX v1.0 and the numerics contract; a block with NaN or Inf decodes to
@@ -118,7 +124,8 @@ def quantize(x: Any, format: Format, axis: int = -1, seed: Any = None) -> Any:
     axis = -1 if axis == 1 or format.block[0] > 1 else axis
     if axis == 0 and format.scale == "e4m3":
         raise CompileError(f"quantize to {format.name}: E4M3 scales go with blocks along rows; quantize the transpose instead")
-    if not isinstance(x, Traced) and isinstance(seed, int):
+    if not isinstance(x, Traced) and seed is not None and not hasattr(seed, "shape"):
+        _check_seed(seed)
         seed = np.asarray(seed, np.int64)  # a run-time argument: another seed is not another program
     if not isinstance(x, Traced) and len(getattr(x, "shape", ())) == 3:
         return _quantize_stack(x, format, axis, seed)

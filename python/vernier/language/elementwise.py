@@ -49,8 +49,32 @@ def lift(builder: Builder, value: Any, like: DType | None = None) -> Traced:
     raise CompileError(f"expected an array or a number, but got {type(value).__name__}")
 
 
+def _select(c: Traced, x: Traced, y: Traced) -> Traced:
+    return Traced(c.builder, c.builder.op(f"arith.select {c.ssa}, {x.ssa}, {y.ssa} : ", c.type, ", ", x.type), x.type, x.layout)
+
+
+def _full(x: Traced, value: int, dtype: DType) -> Traced:
+    """A number in the shape of x."""
+    number = Traced(x.builder, x.builder.constant(value, dtype), TensorType((), dtype))
+    return align([x, number], "constant")[1]
+
+
+def _to_integer(x: Traced, dtype: DType) -> Traced:
+    """Towards zero; what is beyond the integers is the nearest of them, and NaN is 0."""
+    bits = {dtypes.uint8: 8, dtypes.int32: 31, dtypes.int64: 63}[dtype]
+    least = 0 if dtype is dtypes.uint8 else -(2**bits)
+    result = TensorType(x.type.shape, dtype)
+    op = "arith.fptoui" if dtype is dtypes.uint8 else "arith.fptosi"
+    whole = Traced(x.builder, x.builder.op(f"{op} {x.ssa} : ", x.type, " to ", result), result, x.layout)
+    below = _full(x, 0, dtype)  # of NaN
+    if least:
+        below = _select(compare("oeq", "eq", x, x), _full(x, least, dtype), below)
+    inside = _select(compare("oge", "sge", x, float(least)), whole, below)
+    return _select(compare("oge", "sge", x, 2.0**bits), _full(x, 2**bits - 1, dtype), inside)
+
+
 def convert(x: Traced, dtype: DType) -> Traced:
-    """Changes the element type; nearest-even towards narrower floats, towards zero from floats to integers."""
+    """Changes the element type, as `cast` says."""
     source, target = x.dtype, dtype
     if source is target:
         return x
@@ -65,12 +89,14 @@ def convert(x: Traced, dtype: DType) -> Traced:
     elif source.is_float:
         if target is dtypes.bool_:
             return compare("une", "ne", x, 0.0)
-        op = "arith.fptoui" if target is dtypes.uint8 else "arith.fptosi"
-        x = convert(x, dtypes.float32)
+        return _to_integer(convert(x, dtypes.float32), target)
     else:
         bits = {dtypes.bool_: 1, dtypes.uint8: 8, dtypes.int32: 32, dtypes.int64: 64}
         if target is dtypes.bool_:
-            return compare("une", "ne", x, 0)
+            result = TensorType(x.type.shape, target)
+            return Traced(
+                x.builder, x.builder.op(f"arith.cmpi ne, {x.ssa}, {_full(x, 0, source).ssa} : ", x.type), result, x.layout
+            )
         narrower = bits[target] < bits[source]
         op = "arith.trunci" if narrower else "arith.extui" if source in (dtypes.bool_, dtypes.uint8) else "arith.extsi"
     result = TensorType(x.type.shape, target)
@@ -216,13 +242,13 @@ _minimum = binary("minimum", "arith.minimumf", "arith.minsi")
 
 @operation
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of two, elementwise; NaN where either is."""
+    """The larger of two, elementwise; NaN where either is; 0 is larger than -0."""
     return _maximum(a, b)
 
 
 @operation
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of two, elementwise; NaN where either is."""
+    """The smaller of two, elementwise; NaN where either is; -0 is smaller than 0."""
     return _minimum(a, b)
 
 
@@ -315,22 +341,24 @@ def power(x: Any, exponent: Any) -> Any:
 
 @operation
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b. Raises CompileError unless the condition is bool."""
+    """a where the condition holds, else b; whole Python numbers beside int32 are int32. Raises CompileError unless the condition is
+    bool."""
     builder = builder_of([condition, a, b])
     c = lift(builder, condition)
     if c.dtype is not dtypes.bool_:
         raise CompileError(f"expected a bool condition, but got {c.dtype.name}")
-    x, y = lift(builder, a), lift(builder, b)
+    like = next((v.dtype for v in (a, b) if isinstance(v, Traced)), None)
+    x, y = lift(builder, a, like), lift(builder, b, like)
     if x.dtype is not y.dtype:
         x, y = to_float(x), to_float(y)
     c, x, y = align([c, x, y], "where")
-    ssa = builder.op(f"arith.select {c.ssa}, {x.ssa}, {y.ssa} : ", c.type, ", ", x.type)
-    return Traced(builder, ssa, x.type, x.layout)
+    return _select(c, x, y)
 
 
 @operation
 def cast(x: Any, dtype: Any) -> Any:
-    """Changes the element type; nearest-even towards narrower floats, towards zero from floats to integers."""
+    """Changes the element type: nearest-even towards narrower floats; towards zero from floats to integers, where what is beyond
+    them becomes the nearest of them, and NaN 0."""
     return convert(lift(builder_of([x]), x), dtypes.as_dtype(dtype))
 
 

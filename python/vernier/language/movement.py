@@ -11,7 +11,7 @@ from ..formats import FP8
 from .builder import ScaledType, TensorType
 from .conversions import matrix, scaled_value
 from .eager import operation
-from .elementwise import multiply, to_float
+from .elementwise import add, convert, multiply, to_float, where
 from .reductions import max
 from .sizes import Dim, fixed, join, join_shapes, show
 from .values import Traced, TracedScaled
@@ -120,8 +120,11 @@ def unpermute(y: Any, index: Any, weights: Any = None) -> Any:
     y = matrix(y, "unpermute")
     index = index_vector(index, "unpermute: index", 2)
     if index.layout == "rows":  # one copy of each row: a gather
-        gathered = to_float(permute(y, Traced(index.builder, index.ssa, index.type)))
-        return gathered if weights is None else multiply(gathered, weights)
+        term = to_float(permute(y, Traced(index.builder, index.ssa, index.type)))
+        if weights is not None:
+            _check_weights(index, weights, "rows")
+            term = where(index >= 0, multiply(weights, term), 0.0)
+        return add(term, 0.0)  # the sum begins with 0, also before -0
     if index.ndim != 2 or fixed(index.shape[1]) is None:
         raise CompileError(f"unpermute: expected index [T, k], but got {show(index.shape)}")
     if not y.dtype.is_float:
@@ -130,12 +133,16 @@ def unpermute(y: Any, index: Any, weights: Any = None) -> Any:
     parts: list[Any] = [f"mx.unpermute {y.ssa} by {index.ssa}"]
     tail: list[Any] = [" : ", y.type, ", ", index.type]
     if weights is not None:
-        if not isinstance(weights, Traced) or weights.dtype is not dtypes.float32 or weights.layout != "full":
-            raise CompileError(f"unpermute: expected float32 weights [T, k], but got {weights!r}")
-        join_shapes(index.shape, weights.shape, "unpermute: index and weights")
+        _check_weights(index, weights, "full")
         parts.append(f" weights {weights.ssa}")
         tail += [", ", weights.type]
     return Traced(y.builder, y.builder.op(*parts, *tail, " -> ", result), result)
+
+
+def _check_weights(index: Traced, weights: Any, layout: str) -> None:
+    if not isinstance(weights, Traced) or weights.dtype is not dtypes.float32 or (weights.ndim, weights.layout) != (2, layout):
+        raise CompileError(f"unpermute: expected float32 weights [T, k], but got {weights!r}")
+    join_shapes(index.shape, weights.shape, "unpermute: index and weights")
 
 
 def slice_columns(x: Traced, start: int, stop: int) -> Traced:
@@ -146,7 +153,7 @@ def slice_columns(x: Traced, start: int, stop: int) -> Traced:
     part = Traced(x.builder, x.builder.op(f"mx.slice {x.ssa} at {start} : ", x.type, " -> ", result), result)
     if stop - start == 1 and x.dtype.is_float:
         # One column is a column vector, which broadcasts; the maximum of one number is that number.
-        return max(part, axis=1, keepdims=True)
+        return convert(max(part, axis=1, keepdims=True), x.dtype)
     return part
 
 

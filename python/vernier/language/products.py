@@ -41,6 +41,7 @@ def _accumulate(what: str, accumulate: Any, shape: Any) -> tuple[Any, ...]:
     if not isinstance(accumulate, Traced) or accumulate.dtype is not dtypes.float32:
         raise CompileError(f"{what}: expected a float32 array to accumulate into, but got {accumulate!r}")
     join_shapes(shape, accumulate.shape, f"{what}: accumulate and result")
+    accumulate = materialize(accumulate)
     return (f" accumulate {accumulate.ssa} : ", accumulate.type)
 
 
@@ -53,6 +54,8 @@ def matmul(a: Any, b: Any, out_dtype: Any = dtypes.bfloat16, accumulate: Any = N
         b: [N, K], likewise; both scaled or both plain. A 4-bit operand counts as its re-encoding to FP8.
         out_dtype: float32, bfloat16 or float16.
         accumulate: float32 [M, N] to add; the result is then a float32 array of its own.
+
+    On a GPU, what two scales with a product below 2^-149 belong to counts as 0.
 
     Raises:
         CompileError: different K, mixed operands, blocks that do not run along K.
@@ -77,7 +80,7 @@ def grouped_matmul(a: Any, b: Any, offsets: Any, out_dtype: Any = dtypes.bfloat1
     e * height + counts[e]). The sizes stay on the device.
 
     Args:
-        a: [M, K]; b: [E, N, K]; both scaled or both plain.
+        a: [M, K]; b: [E, N, K]; both scaled or both plain; b in 8 bits where it is scaled.
         offsets: int32 [E + 1], ascending, or [2 E] with `spans`; groups may be empty and need no padding.
 
     Returns:

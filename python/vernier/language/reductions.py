@@ -50,7 +50,8 @@ def _along(kind: str, x: Any, axis: int | None, keepdims: bool) -> Traced:
 
 @operation
 def sum(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Sum along an axis (0: over rows, 1 or -1: along rows, None: all), in float32, in an order fixed for a target.
+    """Sum along an axis (0: over rows, 1 or -1: along rows, None: all), in float32, in an order fixed for a compiled function:
+    on another target, or beside other operations, it may be another.
 
     Shapes: [M, N] -> [N], [M] or []; with keepdims [1, N] or [M, 1]. Raises CompileError for an axis outside the shape.
     """
@@ -59,13 +60,13 @@ def sum(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 
 @operation
 def max(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Maximum along an axis; NaN where there is one, -inf of no numbers. Shapes and errors as `sum`."""
+    """Maximum along an axis, in float32; NaN where there is one, -inf of no numbers; 0 is larger than -0. Shapes and errors as `sum`."""
     return _along("max", x, axis, keepdims)
 
 
 @operation
 def min(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Minimum along an axis; NaN where there is one, +inf of no numbers. Shapes and errors as `sum`."""
+    """Minimum along an axis, in float32; NaN where there is one, +inf of no numbers; -0 is smaller than 0. Shapes and errors as `sum`."""
     return _along("min", x, axis, keepdims)
 
 
