@@ -60,7 +60,8 @@ def converted(value, convert):
         parts = converted(value.payload, convert), converted(value.scales, convert)
         return vn.ScaledTensor(*parts, value.format, value.shape, value.axis, scale, value.grouped)
     if isinstance(value, (list, tuple)):
-        return type(value)(converted(v, convert) for v in value)
+        items = [converted(v, convert) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
         return {k: converted(v, convert) for k, v in value.items()}
     return convert(value)
