@@ -1,5 +1,6 @@
 #include "compiler/API/Compiler.h"
 
+#include "compiler/API/Assemble.h"
 #include "compiler/API/LaunchPlan.h"
 #include "compiler/Pipelines/Phases.h"
 #include "compiler/Pipelines/Registration.h"
@@ -11,9 +12,6 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "runtime/Sha256.h"
-
-#include <limits>
-#include <map>
 
 using namespace mlir;
 using namespace vernier;
@@ -110,133 +108,17 @@ std::vector<PhaseInfo> vernier::listPhases() {
   return list;
 }
 
-/// Looks for a way to assemble a kernel without spilled registers, which cost more than blocks or warps that wait.
-class SpillSearch {
-public:
-  SpillSearch(ModuleOp module, std::string kernel, std::string &ptx) : module(module), kernel(std::move(kernel)), ptx(ptx) {}
-
-  /// Changes the kernel, and its PTX, for another try, or goes back to the best; false where nothing is left to try.
-  Result<bool> next(int64_t spilled) {
-    if (settled || !spilled)
-      return false;
-    if (nvptx::relaxBlocks(module, kernel, ptx)) // room for one block less on a multiprocessor
-      return true;
-    if (spilled < fewest)
-      fewest = spilled, best = place;
-    while (tried < std::size(kPlaces)) {
-      nvptx::RegisterMove wanted = kPlaces[tried++];
-      if (!move(wanted))
-        continue;
-      place = wanted;
-      return emitAgain();
-    }
-    settled = true;
-    if (place.computing == best.computing && place.fetching == best.fetching)
-      return false;
-    move(best);
-    return emitAgain();
-  }
-
-private:
-  /// Of warps that share registers: first some for those that fetch or finish, then for those that compute.
-  static constexpr nvptx::RegisterMove kPlaces[] = {{0, -1}, {0, 1}, {0, 3}, {1, -2}, {-1, 0}, {-1, 1}, {1, -1}};
-
-  bool move(nvptx::RegisterMove wanted) {
-    return nvptx::moveRegisters(module, kernel, {wanted.computing - place.computing, wanted.fetching - place.fetching});
-  }
-  Result<bool> emitAgain() {
-    llvm::Expected<std::string> again = nvptx::emitPtx(module);
-    if (!again)
-      return Error{llvm::toString(again.takeError())};
-    ptx = std::move(*again);
-    return true;
-  }
-
-  ModuleOp module;
-  std::string kernel;
-  std::string &ptx;
-  nvptx::RegisterMove place, best;
-  int64_t fewest = std::numeric_limits<int64_t>::max();
-  size_t tried = 0;
-  bool settled = false;
-};
-
-/// Assembles the PTX of a module. A kernel that spills is assembled by itself until nothing may help it any more.
-static Result<nvptx::Assembly> assembleWithoutSpills(const std::string &ptxas, ModuleOp module, std::string &ptx) {
-  Result<nvptx::Assembly> assembly = nvptx::assemble(ptxas, ptx);
-  if (!assembly)
-    return assembly;
-  bool changed = false;
-  for (auto &[name, report] : std::map(assembly->kernels)) {
-    SpillSearch search(module, name, ptx);
-    int64_t spilled = report.spillStores + report.spillLoads;
-    while (true) {
-      Result<bool> again = search.next(spilled);
-      if (!again)
-        return again.error();
-      if (!*again)
-        break;
-      Result<nvptx::Assembly> alone = nvptx::assemble(ptxas, ptx, name);
-      if (!alone)
-        return alone;
-      const nvptx::KernelReport &found = alone->kernels[name];
-      spilled = found.spillStores + found.spillLoads;
-      changed = true;
-      if (assembly->kernels.size() == 1)
-        assembly = std::move(alone);
-    }
-  }
-  return changed && assembly->kernels.size() > 1 ? nvptx::assemble(ptxas, ptx) : std::move(assembly);
-}
-
-static void report(nvptx::Assembly &assembly, runtime::LaunchSpec &launch) {
-  const nvptx::KernelReport &found = assembly.kernels[launch.entry];
-  launch.registers = found.registers;
-  launch.warnings = found.warnings;
-  launch.spillBytes = found.spillStores + found.spillLoads;
-  launch.schedule += ", " + std::to_string(found.registers) + " registers";
-  if (launch.sharedBytes)
-    launch.schedule += ", " + std::to_string(launch.sharedBytes) + " bytes of shared memory";
-  if (launch.spillBytes)
-    launch.warnings.push_back("spills " + std::to_string(launch.spillBytes) +
-                              " bytes of registers a thread: split the function, or return fewer formats at once");
-  launch.warnings.insert(launch.warnings.end(), assembly.warnings.begin(), assembly.warnings.end());
-}
-
-/// Fills in what the assembler found, and its machine code.
-static Status assemble(const CompileOptions &options, ModuleOp module, runtime::Artifact &artifact) {
-  std::string ptxas = nvptx::findPtxas(options.ptxas);
-  if (ptxas.empty())
-    return {}; // the driver does it
-  Result<nvptx::Assembly> assembly = assembleWithoutSpills(ptxas, module, artifact.ptx);
-  if (!assembly)
-    return assembly.error();
-  artifact.code = std::move(assembly->cubin);
-  for (runtime::KernelSpec &kernel : artifact.kernels)
-    for (runtime::LaunchSpec &launch : kernel.launches)
-      report(*assembly, launch);
-  return {};
-}
-
-Result<runtime::Artifact> vernier::compile(const std::string &text, const CompileOptions &options) {
-  Result<Target> target = targetOf(options);
-  if (!target)
-    return target.error();
-  Session session;
-  OwningOpRef<ModuleOp> module = session.parse(text);
-  if (!module)
-    return session.error("the module does not parse");
-  bool host = *target == Target::Host;
-  SmallVector<Phase> list = phases(*target);
-  unsigned fusedPhase = *findPhase(*target, "fused"), lowered = *findPhase(*target, host ? "loops" : "scheduled");
-  unsigned last = *findPhase(*target, host ? "llvm" : "nvvm");
-  if (failed(session.run(*module, list, 0, fusedPhase, options)))
-    return session.error("fusion failed");
-  OwningOpRef<ModuleOp> fused = module->clone();
+/// From fused kernels to an artifact. `fused` stays as it is.
+static Result<runtime::Artifact> generate(Session &session, ModuleOp fused, ArrayRef<Phase> list, Target target,
+                                          const CompileOptions &options) {
+  bool host = target == Target::Host;
+  unsigned fusedPhase = *findPhase(target, "fused"), lowered = *findPhase(target, host ? "loops" : "scheduled");
+  unsigned last = *findPhase(target, host ? "llvm" : "nvvm");
+  OwningOpRef<ModuleOp> module = fused.clone();
   runtime::Artifact artifact;
   artifact.target = options.target;
   artifact.chip = host ? host::hostChip() : nvptx::kChip;
-  if (failed(session.run(*module, list, fusedPhase, lowered, options)) || failed(describeLaunch(*fused, *module, artifact)))
+  if (failed(session.run(*module, list, fusedPhase, lowered, options)) || failed(describeLaunch(fused, *module, artifact)))
     return session.error("lowering failed");
   if (failed(session.run(*module, list, lowered, last, options)))
     return session.error("lowering to LLVM failed");
@@ -248,9 +130,46 @@ Result<runtime::Artifact> vernier::compile(const std::string &text, const Compil
     return artifact;
   }
   artifact.ptx = std::move(*code);
-  if (Status assembled = assemble(options, *module, artifact); !assembled)
-    return assembled.error();
+  std::string ptxas = nvptx::findPtxas(options.ptxas);
+  if (ptxas.empty())
+    return artifact; // the driver assembles it
+  Result<nvptx::Assembly> assembly = assembleWithoutSpills(ptxas, *module, artifact.ptx);
+  if (!assembly)
+    return assembly.error();
+  describeAssembly(std::move(*assembly), artifact);
   return artifact;
+}
+
+/// The same, with kernels that spill made lighter until none does, or the best of these. `fused` is then marked accordingly.
+static Result<runtime::Artifact> generateLightEnough(Session &session, OwningOpRef<ModuleOp> &fused, ArrayRef<Phase> list,
+                                                     Target target, const CompileOptions &options) {
+  Result<runtime::Artifact> best = generate(session, *fused, list, target, options);
+  if (!best)
+    return best;
+  runtime::Artifact last = *best;
+  for (OwningOpRef<ModuleOp> lighter = fused->clone(); spilledBytes(last) && lightenSpilled(*lighter, last);) {
+    Result<runtime::Artifact> next = generate(session, *lighter, list, target, options);
+    if (!next)
+      return next;
+    last = *next;
+    if (spilledBytes(last) < spilledBytes(*best))
+      best = std::move(next), fused = lighter->clone();
+  }
+  return best;
+}
+
+Result<runtime::Artifact> vernier::compile(const std::string &text, const CompileOptions &options) {
+  Result<Target> target = targetOf(options);
+  if (!target)
+    return target.error();
+  Session session;
+  OwningOpRef<ModuleOp> module = session.parse(text);
+  if (!module)
+    return session.error("the module does not parse");
+  SmallVector<Phase> list = phases(*target);
+  if (failed(session.run(*module, list, 0, *findPhase(*target, "fused"), options)))
+    return session.error("fusion failed");
+  return generateLightEnough(session, module, list, *target, options);
 }
 
 /// The phases that are text: PTX, and the assembler's report.
@@ -305,7 +224,16 @@ Result<std::vector<PhaseDump>> vernier::lower(const std::string &text, const std
       dumps.push_back({list[i].name.str(), list[i].suffix.str(), print(*module, false) + "\n"});
   };
   dump(*first);
-  if (failed(session.run(*module, list, *first, lastIR, options, dump)))
+  unsigned begin = *first, fused = *findPhase(*target, "fused");
+  if (*target != Target::Host && begin <= fused && fused < lastIR && !nvptx::findPtxas(options.ptxas).empty()) {
+    if (failed(session.run(*module, list, begin, fused, options, dump)))
+      return session.error("fusion failed");
+    // What is shown is what runs.
+    if (Result<runtime::Artifact> made = generateLightEnough(session, module, list, *target, options); !made)
+      return made.error();
+    begin = fused;
+  }
+  if (failed(session.run(*module, list, begin, lastIR, options, dump)))
     return session.error("lowering failed");
   for (unsigned i = lastIR + 1; i <= *last; ++i)
     if (Status status = dumpText(*module, list[i], options, dumps, all); !status)

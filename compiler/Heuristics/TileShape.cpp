@@ -15,6 +15,8 @@ static int64_t powerOfTwoIn(int64_t value) { return int64_t(1) << llvm::countr_z
 
 TileNeeds vernier::heuristics::needsOf(mx::KernelOp kernel, const mx::KernelPlan &plan) {
   TileNeeds needs;
+  if (auto lighter = kernel->getAttrOfType<IntegerAttr>(hopper::kLighter))
+    needs.lighter = lighter.getInt();
   needs.rowTile = plan.rowTile;
   needs.blockCols = plan.blockCols;
   needs.wholeRows = !plan.rowReductions.empty();
@@ -110,10 +112,8 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   // more than 16 bytes in a store: parts of a sector that are written one after the other cost the memory twice.
   if (needs.rowTile == 1 && (needs.packed || needs.codes) && needs.widestBytes <= 2)
     vector = std::min<int64_t>({2 * vector, 32, 16 * 8 / needs.widestStoredBits});
-  if (needs.packed)
-    vector = std::max<int64_t>(vector, 8);
-  else if (needs.codes)
-    vector = std::max<int64_t>(vector, 4);
+  int64_t leastVector = needs.packed ? 8 : needs.codes ? 4 : 1;
+  vector = std::max(vector, leastVector);
   // A tall tile holds a block's rows. Long computations keep many numbers alive: fewer elements a thread then.
   bool tall = needs.rowTile > 1, heavy = tall && needs.work > 12;
   // Bytes that are turned leave in runs of one tile's rows, and come in runs of its columns. With 256 rows rather than 128, one
@@ -134,6 +134,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     int64_t covering = int64_t(llvm::PowerOf2Ceil(llvm::divideCeil(needs.width, vector)));
     return std::max(least, std::min({most, covering, int64_t(32)}));
   };
+  int64_t lighter = needs.lighter % kLighterShapes;
   bool codesAlone = !needs.numbers && !needs.gathers && (needs.packed || needs.codes);
   int64_t rows, threadCols, rowGroup = 1, threadRows;
   if (tall) {
@@ -143,7 +144,15 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
       rowGroup = std::max<int64_t>(1, 32 / needs.narrowestTurned);
     bool turnsAlone = longRuns && !needs.numbers && !needs.recodes;
     int64_t elements = heavy || needs.widestBytes > 2 ? 32 : turnsAlone ? 128 : 64; // of a thread
-    int64_t cols = std::max(leastCols, std::max<int64_t>(elements * threads / rows, 64));
+    int64_t least = std::max<int64_t>(leastCols, 64), cols = std::max(least, elements * threads / rows);
+    // Half the columns, then with as many threads as it was not before, and so on: a block's registers are the same for few
+    // threads, but each thread keeps some that are not for elements.
+    for (int64_t step = 1; step <= lighter; ++step) {
+      if (step % 2 && cols > least)
+        cols /= 2;
+      else
+        threads = threads == 256 ? 512 : 256;
+    }
     threadCols = across(std::max<int64_t>(1, cols / vector));
     threadRows = std::max<int64_t>(1, threads / threadCols);
     threadRows = std::min(threadRows, rows / rowGroup);
@@ -159,6 +168,13 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
     int64_t inFlight = (codesAlone ? 128 : 64) * 8 / std::max<int64_t>(1, vector * needs.loadedBits);
     int64_t most = needs.wholeRows ? 1 : std::max<int64_t>(1, codesAlone ? 4 : 64 / vector);
     int64_t items = int64_t(llvm::bit_floor(uint64_t(std::clamp<int64_t>(inFlight, 1, most))));
+    int64_t halved = std::min<int64_t>(lighter, llvm::Log2_64(uint64_t(items)));
+    items >>= halved;
+    if (lighter > halved) { // no more rows to leave out
+      vector = std::max<int64_t>(vector >> (lighter - halved), leastVector);
+      threadCols = across(threads);
+      threadRows = threads / threadCols;
+    }
     rows = threadRows * items;
   }
   // Loads wait for memory, and the threads of tall tiles for one another: what fits beside them fills the time.
@@ -176,7 +192,7 @@ TileChoice vernier::heuristics::chooseTiles(MLIRContext *context, const TileNeed
   else if (bound && !needs.gathers)
     waves = codesAlone ? 8 : 4;
   return {hopper::LayoutAttr::get(context, rows, threadCols * vector, threadRows, threadCols, vector, rowGroup, /*adjacent=*/0),
-          blocks, waves};
+          blocks, waves, needs.lighter < kLighterShapes};
 }
 
 TileChoice vernier::heuristics::chooseTiles(mx::KernelOp kernel, const mx::KernelPlan &plan) {

@@ -7,6 +7,10 @@
 
 namespace vernier::heuristics {
 
+/// How often a kernel can be made lighter: in `kLighterShapes` - 1 steps by the shape of its tiles, and then in as many shapes
+/// without loads ahead of time.
+inline constexpr int64_t kLighterShapes = 3, kLightest = 2 * kLighterShapes - 1;
+
 /// What the choice hangs on.
 struct TileNeeds {
   int64_t widestBytes = 1;      ///< of an element in memory.
@@ -26,6 +30,7 @@ struct TileNeeds {
   int64_t work = 0;             ///< operations on numbers, for each of a tile's elements.
   int64_t loadedBits = 0;       ///< read for each column of the widest segment.
   int64_t width = 0;            ///< columns of the widest segment; 0: known at run time only.
+  int64_t lighter = 0;          ///< how often the assembler ran out of registers (hopper.lighter).
   int64_t commonWidth = 0;      ///< a number that divides the width of every segment; 0: unknown.
 };
 
@@ -33,7 +38,8 @@ struct TileNeeds {
 struct TileChoice {
   hopper::LayoutAttr layout;
   int64_t blocks = 1;
-  int64_t waves = 1; ///< blocks for each one that runs at a time.
+  int64_t waves = 1;      ///< blocks for each one that runs at a time.
+  bool loadsAhead = true; ///< loads for the next tile may wait in registers.
 };
 
 TileNeeds needsOf(mx::KernelOp kernel, const mx::KernelPlan &plan);

@@ -2,6 +2,7 @@
 tests with `--device cuda`."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,17 @@ def quantize(x):
     return vn.quantize(x, vn.FP8), vn.quantize(x, vn.MXFP4)
 
 
+def silu_gradient(g, dy):
+    s = vn.sigmoid(g)
+    return dy * (s * (1.0 + g * (1.0 - s)))
+
+
+def both_ways(v, format=vn.FP8):
+    return vn.quantize(v, format), vn.quantize(v, format, axis=0)
+
+
+WIDE = vn.ArraySpec((None, 1024), vn.bfloat16)
+
 # --- without a GPU ---
 
 PROGRAMS = {
@@ -37,6 +49,13 @@ PROGRAMS = {
     "column sum": (lambda x: x.sum(axis=0), (vn.ArraySpec((None, 256), vn.float32),)),
     "odd width": (lambda x: x * 3.0, (vn.ArraySpec((None, 577), vn.bfloat16),)),
     "NVFP4": (lambda x: vn.quantize(x, vn.NVFP4), (SPEC,)),
+    # These ran out of registers in one shape of tiles or another.
+    "gelu": (lambda x: vn.quantize(vn.gelu(x), vn.FP8), (WIDE,)),
+    "gelu down columns": (lambda x: vn.quantize(vn.gelu(x), vn.FP8, axis=0), (WIDE,)),
+    "power to MXFP4": (lambda x: vn.quantize(vn.power(vn.abs(x), 0.7), vn.MXFP4), (WIDE,)),
+    "gradient of silu both ways": (lambda g, dy: both_ways(silu_gradient(g, dy)), (WIDE, WIDE)),
+    "geglu both ways": (lambda g, u: both_ways(vn.gelu(g) * u, vn.MXFP4), (WIDE, WIDE)),
+    "three formats down columns": (lambda x: tuple(vn.quantize(x, f, axis=0) for f in (vn.FP8, vn.MXFP4, vn.MXFP8)), (WIDE,)),
 }
 
 
@@ -47,6 +66,32 @@ def test_compiles_to_a_cubin_without_spills(name):
         assert kernel.cubin.startswith(b"\x7fELF") and ".target sm_90a" in kernel.ptx
         assert kernel.spill_bytes == 0 and not kernel.warnings and 0 < kernel.registers <= 255
         assert kernel.threads % 32 == 0 and "threads" in kernel.schedule
+
+
+def test_what_is_shown_is_what_runs():
+    """Also where a kernel was lowered again, with less for each thread to hold."""
+    f = vn.jit(lambda g, dy: both_ways(silu_gradient(g, dy)))
+    (kernel,) = vn.compile(f, WIDE, WIDE, target="sm_90a").kernels
+    blocks = re.compile(r"\.minnctapersm \d+")  # which the assembler may be asked to lower at last
+    assert blocks.sub("", kernel.ptx) == blocks.sub("", f.ir("ptx", WIDE, WIDE))
+    assert " 0 bytes spill stores" in f.ir("cubin", WIDE, WIDE)
+
+
+@pytest.mark.parametrize(
+    "program",
+    (
+        lambda g, u: both_ways(silu_gradient(g, u)),
+        lambda g, u: both_ways(vn.gelu(g) * u, vn.MXFP4),
+        lambda g, u: tuple(vn.quantize(vn.tanh(g) - u, f, axis=0) for f in (vn.FP8, vn.MXFP4, vn.MXFP8)),
+        lambda g, u: (vn.quantize(vn.gelu(g) * u, vn.FP8), vn.transpose(vn.quantize(vn.gelu(g) * u, vn.FP8))),
+    ),
+    ids=("gradient of silu", "geglu", "three formats", "rows and turned"),
+)
+def test_bits_of_kernels_that_ran_out_of_registers(program):
+    g, u = np.random.default_rng(0).standard_normal((2, 300, 1024)).astype(vn.bfloat16.numpy)
+    for got, expected in zip(vn.jit(program)(g, u), vn.jit(fuse=False)(program)(g, u)):
+        np.testing.assert_array_equal(got.payload, expected.payload)
+        np.testing.assert_array_equal(got.scales, expected.scales)
 
 
 def test_bundles_hold_what_was_compiled(tmp_path):

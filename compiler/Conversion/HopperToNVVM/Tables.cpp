@@ -63,48 +63,73 @@ LogicalResult Distribution::tabulate(hopper::TabulateOp op) {
 }
 
 /// Two numbers a word. Less the least magnitude, those that the table has are below its number of magnitudes but for their
-/// sign, in either half; a half that is not may take one from the other, which is then computed as well.
+/// sign, in either half; a half that is not may take one from the other, which is then computed as well. Few numbers are
+/// computed at a time: they are seldom any, and a thread has no registers for many.
 LogicalResult Distribution::lookup(hopper::LookupOp op) {
   auto function = op.getTable().getDefiningOp<hopper::TabulateOp>();
   CodeWords words(b, loc);
-  auto real = VectorType::get({V}, b.getF32Type());
-  constexpr int64_t both = 0x10001;
+  constexpr int64_t both = 0x10001, together = 4;
   constexpr int64_t outside = (kSign - 1) & ~(TableType::kMagnitudes - 1);
   Value none = arith::SelectOp::create(b, loc, number(function.getWorth()), i32(0), i32(-1));
-  Parts results;
-  for (Value part : parts(op.getInput())) {
-    SmallVector<Value> places;
+  auto misses = [&](ArrayRef<Value> all) -> Value {
     Value any = none;
-    int64_t perWord = V % 2 ? 1 : 2;
-    for (int64_t w = 0; w < V / perWord; ++w) {
-      Value word;
-      if (perWord == 2) {
-        Value all = vector::BitCastOp::create(b, loc, VectorType::get({V / 2}, b.getI32Type()), part);
-        word = extract(all, w);
-      } else {
-        Value half = arith::BitcastOp::create(b, loc, b.getI16Type(), extract(part, w));
-        word = words.bitOr(arith::ExtUIOp::create(b, loc, b.getI32Type(), half), i32(TableType::kFirst << 16));
-      }
-      word = arith::SubIOp::create(b, loc, word, i32(TableType::kFirst * both));
+    for (Value word : all)
       any = words.bitOr(any, word);
+    return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, words.bitAnd(any, i32(outside * both)), i32(0));
+  };
+  int64_t perWord = V % 2 ? 1 : 2;
+  auto found = [&](ArrayRef<Value> all) {
+    SmallVector<Value> numbers;
+    for (Value word : all) {
       // The sign next to the magnitude.
       word = words.add(word, words.shr(words.bitAnd(word, i32(kSign * both)), i32(15 - kIndexBits)));
       for (int64_t half = 0; half < perWord; ++half) {
         Value index = words.bitAnd(half ? words.shr(word, i32(16)) : word, i32(TableType::kEntries - 1));
-        places.push_back(words.shl(index, i32(2)));
+        Value place = sharedPointer(int64_t(*function.getShared()), words.shl(index, i32(2)));
+        numbers.push_back(LLVM::LoadOp::create(b, loc, b.getF32Type(), place, 4));
       }
     }
-    Value misses = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, words.bitAnd(any, i32(outside * both)), i32(0));
-    auto branch = scf::IfOp::create(b, loc, real, misses, /*withElseRegion=*/true);
+    return fromNumbers(numbers, b.getF32Type());
+  };
+  auto either = [&](Type type, Value condition, llvm::function_ref<Value()> yes, llvm::function_ref<Value()> no) -> Value {
+    auto branch = scf::IfOp::create(b, loc, type, condition, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    scf::YieldOp::create(b, loc, evaluate(function, part));
+    scf::YieldOp::create(b, loc, yes());
     b.setInsertionPointToStart(branch.elseBlock());
-    SmallVector<Value> found;
-    for (Value place : places)
-      found.push_back(LLVM::LoadOp::create(b, loc, b.getF32Type(), sharedPointer(int64_t(*function.getShared()), place), 4));
-    scf::YieldOp::create(b, loc, fromNumbers(found, b.getF32Type()));
-    results.push_back(branch.getResult(0));
+    scf::YieldOp::create(b, loc, no());
+    return branch.getResult(0);
+  };
+  auto real = [&](int64_t count) { return VectorType::get({count}, b.getF32Type()); };
+  Parts results;
+  for (Value part : parts(op.getInput())) {
+    SmallVector<Value> all;
+    for (int64_t w = 0; w < V / perWord; ++w) {
+      Value word;
+      if (perWord == 2) {
+        word = extract(vector::BitCastOp::create(b, loc, VectorType::get({V / 2}, b.getI32Type()), part), w);
+      } else {
+        Value half = arith::BitcastOp::create(b, loc, b.getI16Type(), extract(part, w));
+        word = words.bitOr(arith::ExtUIOp::create(b, loc, b.getI32Type(), half), i32(TableType::kFirst << 16));
+      }
+      all.push_back(arith::SubIOp::create(b, loc, word, i32(TableType::kFirst * both)));
+    }
+    auto sliceBySlice = [&] {
+      Value result = arith::ConstantOp::create(b, loc, b.getZeroAttr(real(V)));
+      for (int64_t first = 0, count = std::min<int64_t>(V, together); first < V; first += count) {
+        ArrayRef<Value> some = ArrayRef(all).slice(first / perWord, count / perWord);
+        Value slice = either(
+            real(count), misses(some),
+            [&] {
+              return evaluate(function, vector::ExtractStridedSliceOp::create(b, loc, part, ArrayRef<int64_t>{first},
+                                                                              ArrayRef<int64_t>{count}, ArrayRef<int64_t>{1}));
+            },
+            [&] { return found(some); });
+        result = vector::InsertStridedSliceOp::create(b, loc, slice, result, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{1});
+      }
+      return result;
+    };
+    results.push_back(either(real(V), misses(all), sliceBySlice, [&] { return found(all); }));
   }
   tiles[op.getResult()] = results;
   return success();

@@ -91,6 +91,8 @@ struct ConvertMxToHopper : vernier::impl::ConvertMxToHopperBase<ConvertMxToHoppe
     }
     function->setAttr(hopper::kLayout, choice.layout);
     function->setAttr(hopper::kWaves, b.getI64IntegerAttr(choice.waves));
+    if (!choice.loadsAhead)
+      function->setAttr(hopper::kLoadsInTime, b.getUnitAttr());
     function->setAttr(hopper::kBlocks, b.getI64IntegerAttr(choice.blocks));
     TileEmitter emitter(b, kernel, plan, sizes, function, choice.layout);
     Value block = gpu::BlockIdOp::create(b, loc, gpu::Dimension::x), blocks = gpu::GridDimOp::create(b, loc, gpu::Dimension::x);

@@ -23,10 +23,15 @@
 #include "dialects/hopper/IR/HopperOps.h.inc"
 
 namespace vernier::hopper {
+/// Of an `mx.kernel`: how often it was lowered before and the assembler ran out of registers. Its threads then get less to
+/// hold.
+inline constexpr llvm::StringLiteral kLighter = "hopper.lighter";
+
 // Attributes of a function that is a kernel.
-inline constexpr llvm::StringLiteral kLayout = "hopper.layout";   ///< the layout of its tiles.
-inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks";   ///< thread blocks that are to fit a multiprocessor.
-inline constexpr llvm::StringLiteral kWaves = "hopper.waves";     ///< blocks for each one that runs at a time.
+inline constexpr llvm::StringLiteral kLayout = "hopper.layout";             ///< the layout of its tiles.
+inline constexpr llvm::StringLiteral kBlocks = "hopper.blocks";             ///< thread blocks that are to fit a multiprocessor.
+inline constexpr llvm::StringLiteral kWaves = "hopper.waves";               ///< blocks for each one that runs at a time.
+inline constexpr llvm::StringLiteral kLoadsInTime = "hopper.loads_in_time"; ///< there: no registers for loads ahead of time.
 inline constexpr llvm::StringLiteral kStages = "hopper.stages";   ///< slots of the ring between producer and consumers.
 inline constexpr llvm::StringLiteral kCluster = "hopper.cluster"; ///< thread blocks of a cluster; neighbours in the grid.
 inline constexpr llvm::StringLiteral kShared = "hopper.shared";   ///< bytes of shared memory.

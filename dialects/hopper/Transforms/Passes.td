@@ -95,10 +95,10 @@ def AllocateShared : Pass<"hopper-allocate-shared", "::mlir::func::FuncOp"> {
 def PipelineLoads : Pass<"hopper-pipeline-loads", "::mlir::func::FuncOp"> {
   let summary = "loads of the next iteration before the work of this one";
   let description = [{
-    In functions whose threads wait for one another, every innermost loop's loads whose addresses follow from the induction
-    variable alone move one iteration ahead: memory then works while threads wait. Scales, which wait behind tiles that are
-    fetched, move several ahead, and words of them, which serve an inner loop, one. The tiles travel as values of the loop, in
-    registers.
+    In functions whose threads wait for one another, and have registers for it (not `hopper.loads_in_time`), every innermost
+    loop's loads whose addresses follow from the induction variable alone move one iteration ahead: memory then works while
+    threads wait. Scales, which wait behind tiles that are fetched, move several ahead, and words of them, which serve an inner
+    loop, one. The tiles travel as values of the loop, in registers.
 
     Before:
     ```mlir

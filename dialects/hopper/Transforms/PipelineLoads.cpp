@@ -55,7 +55,7 @@ static bool waits(func::FuncOp function) {
 namespace {
 struct PipelineLoads : vernier::hopper::impl::PipelineLoadsBase<PipelineLoads> {
   void runOnOperation() override {
-    if (!getOperation()->hasAttr(kLayout) || !waits(getOperation()))
+    if (!getOperation()->hasAttr(kLayout) || getOperation()->hasAttr(kLoadsInTime) || !waits(getOperation()))
       return;
     SmallVector<scf::ForOp> loops;
     getOperation().walk([&](scf::ForOp loop) {
